@@ -1,0 +1,287 @@
+/*
+ * class.c - size classes: taking segments from regions and putting them back.
+ *
+ * Each class has one mutex, and its regions in lists by fullness. A region
+ * with something on offer is on one list:
+ *
+ *     list    0     1..8        9    10..17       none
+ *             warm  warm        cold cold         nothing on offer
+ *     handed  none  eighths     none eighths      all
+ *     out
+ *
+ * "Warm" regions have free resident segments, "cold" ones only decommitted
+ * ones. A 32-bit mask says which lists are not empty, so the fullest region is
+ * found by one count of leading zeros: allocation packs the full regions and
+ * lets the thin ones drain (they can then be given back whole). Within a
+ * region the lowest free segment is taken, for the same reason.
+ *
+ * The order of ra_class_take(): a warm segment, which costs a few
+ * instructions under the lock; a cold one, for which memory is first reserved
+ * in the budget and then obtained from the system outside the lock; an empty
+ * region; a new one. Whatever fails gives back what it took, in reverse.
+ */
+#include <inttypes.h>
+
+#include "alloc/ra_impl.h"
+
+static bool ra_class_is_whole_list(uint32_t list)
+{
+    return list == RA_LIST_WARM || list == RA_LIST_COLD;
+}
+
+static uint32_t ra_class_list_of(const struct ra_class *c,
+                                 const struct ra_region *r)
+{
+    uint32_t out = ra_class_out(c, r);
+    uint32_t level = out == 0 ? 0 : 1 + (((out - 1) << 3) >> c->nsegs_shift);
+
+    if (r->nwarm > 0)
+        return RA_LIST_WARM + level;
+    return r->ncold > 0 ? RA_LIST_COLD + level : RA_LIST_NONE;
+}
+
+static void ra_class_unlink(struct ra_class *c, struct ra_region *r)
+{
+    if (r->list == RA_LIST_NONE)
+        return;
+    if (r->prev != NULL)
+        r->prev->next = r->next;
+    else
+        c->list[r->list] = r->next;
+    if (r->next != NULL)
+        r->next->prev = r->prev;
+    if (c->list[r->list] == NULL)
+        c->mask &= ~(UINT32_C(1) << r->list);
+    /* relaxed: a hint, see struct ra_pool */
+    if (ra_class_is_whole_list(r->list))
+        atomic_fetch_sub_explicit(&c->pool->regions_whole, 1,
+                                  memory_order_relaxed);
+    r->prev = r->next = NULL;
+    r->list = RA_LIST_NONE;
+}
+
+void ra_class_place(struct ra_class *c, struct ra_region *r)
+{
+    uint32_t list = ra_class_list_of(c, r);
+
+    if (list == r->list)
+        return;
+    ra_class_unlink(c, r);
+    if (list != RA_LIST_NONE) {
+        r->list = list;
+        r->prev = NULL;
+        r->next = c->list[list];
+        if (r->next != NULL)
+            r->next->prev = r;
+        c->list[list] = r;
+        c->mask |= UINT32_C(1) << list;
+        if (ra_class_is_whole_list(list))
+            ra_count(&c->pool->regions_whole, 1);
+    }
+    QUIRE_ASSERT_SLOW(ra_class_check(c, r));
+}
+
+void ra_class_make_cold(const struct ra_class *c, struct ra_region *r)
+{
+    QUIRE_ASSERT(r->nwarm == 0 && r->list == RA_LIST_NONE);
+    memset(r->cold.sum, 0, sizeof(r->cold.sum));
+    memset(r->cold.word, 0, c->pool->region_bytes / QUIRE_SEG_MIN / 8);
+    for (uint32_t i = 0; i < c->nsegs; i++)
+        ra_bits_set(&r->cold, i);
+    r->ncold = c->nsegs;
+}
+
+void ra_class_join(struct ra_class *c, struct ra_region *r)
+{
+    /* relaxed: a release looks at the segment's state next, which names the
+     * class too and decides (RA-4) */
+    atomic_store_explicit(&r->cls, c->id, memory_order_relaxed);
+    c->nregions++;
+    c->nwarm += r->nwarm;
+    ra_class_place(c, r);
+}
+
+void ra_class_leave(struct ra_class *c, struct ra_region *r)
+{
+    QUIRE_ASSERT(ra_class_out(c, r) == 0);
+    ra_class_unlink(c, r);
+    c->nregions--;
+    c->nwarm -= r->nwarm;
+    /* relaxed: as in ra_class_join() */
+    atomic_store_explicit(&r->cls, RA_CLASS_NONE, memory_order_relaxed);
+}
+
+/* The fullest region of the lists `first` .. `first` + RA_LEVELS - 1. */
+static struct ra_region *ra_class_fullest(const struct ra_class *c,
+                                          uint32_t first)
+{
+    uint32_t mask = (c->mask >> first) & ((UINT32_C(1) << RA_LEVELS) - 1);
+
+    if (mask == 0)
+        return NULL;
+    return c->list[first + 31 - (uint32_t)__builtin_clz(mask)];
+}
+
+static void ra_class_add_in_use(struct ra_class *c, int64_t n)
+{
+    /* relaxed, and no read-modify-write: under the lock; read alone */
+    uint64_t was = atomic_load_explicit(&c->in_use, memory_order_relaxed);
+
+    atomic_store_explicit(&c->in_use, was + (uint64_t)n, memory_order_relaxed);
+}
+
+/* `seg` has an owner: what memory checkers know, and its state. Without the
+ * lock: nobody else looks at a segment that is not on offer. */
+static void *ra_class_hand_out(struct ra_class *c, struct ra_region *r,
+                               uint32_t seg_idx, bool was_free)
+{
+    unsigned char *seg = (unsigned char *)r->base +
+                         ((size_t)seg_idx << c->seg_shift);
+
+    ra_unguard(seg, ra_class_bytes(c));
+#if QUIRE_DEBUG >= 2
+    if (was_free) {
+#ifdef RA_VALGRIND
+        VALGRIND_MAKE_MEM_DEFINED(seg, ra_class_bytes(c));
+#endif
+        /* somebody wrote to a segment after its release */
+        for (size_t i = 0; i < ra_class_bytes(c); i++)
+            QUIRE_ASSERT(seg[i] == RA_FILL);
+        ra_unguard(seg, ra_class_bytes(c));
+    }
+#endif
+    (void)was_free;
+    /* relaxed: see enum ra_state */
+    atomic_store_explicit(&r->state[seg_idx], (uint8_t)(RA_IN_USE + c->id),
+                          memory_order_relaxed);
+    return seg;
+}
+
+/* A region for `c`, which has nothing on offer: an empty one, or a new one.
+ * Joined and placed. NULL and *why. */
+static struct ra_region *ra_class_grow(struct ra_class *c, bool may_map,
+                                       struct ra_why *why)
+{
+    struct ra_pool *pool = c->pool;
+    struct ra_region *r = ra_region_pop(pool);
+
+    if (r != NULL) {
+        ra_count(&pool->regions_reused, 1);
+        RA_PROBE(region_reuse, r->base, c->id);
+        ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
+                    "region at %p reused for segments of %zu bytes",
+                    (void *)r->base, ra_class_bytes(c));
+    } else if (!may_map) {
+        why->kind = RA_WHY_REGION;
+        return NULL;
+    } else {
+        r = ra_region_map(pool, why);
+        if (r == NULL)
+            return NULL;
+    }
+    ra_class_make_cold(c, r);
+    ra_class_join(c, r);
+    return r;
+}
+
+void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
+{
+    struct ra_pool *pool = c->pool;
+    size_t seg_bytes = ra_class_bytes(c);
+    struct ra_region *r;
+    uint32_t i;
+    int err;
+
+    ra_mutex_lock(&c->lock);
+    r = ra_class_fullest(c, RA_LIST_WARM);
+    if (QUIRE_LIKELY(r != NULL)) {
+        i = ra_bits_first(&r->warm);
+        ra_bits_clear(&r->warm, i);
+        r->nwarm--;
+        c->nwarm--;
+        ra_class_add_in_use(c, 1);
+        ra_class_place(c, r);
+        ra_mutex_unlock(&c->lock);
+        return ra_class_hand_out(c, r, i, true);
+    }
+
+    if (!ra_pool_reserve(pool, seg_bytes)) { /* RA-2: before it is taken */
+        why->kind = RA_WHY_BUDGET;
+        goto unlock;
+    }
+    r = ra_class_fullest(c, RA_LIST_COLD);
+    if (r == NULL)
+        r = ra_class_grow(c, may_map, why);
+    if (r == NULL)
+        goto unreserve;
+    i = ra_bits_first(&r->cold);
+    ra_bits_clear(&r->cold, i);
+    r->ncold--;
+    ra_class_add_in_use(c, 1);
+    ra_class_place(c, r);
+    ra_mutex_unlock(&c->lock);
+
+    /* The segment is on offer no more, so it is ours while the system finds
+     * its pages. */
+    ra_unguard(r->base + ((size_t)i << c->seg_shift), seg_bytes);
+    err = pool->sys.commit(pool->sys.ctx, r->base + ((size_t)i << c->seg_shift),
+                           seg_bytes);
+    if (err == 0)
+        return ra_class_hand_out(c, r, i, false);
+
+    ra_guard(r->base + ((size_t)i << c->seg_shift), seg_bytes);
+    why->kind = RA_WHY_SYSTEM;
+    why->err = err;
+    ra_mutex_lock(&c->lock);
+    ra_bits_set(&r->cold, i);
+    r->ncold++;
+    ra_class_add_in_use(c, -1);
+    ra_class_place(c, r);
+unreserve:
+    ra_pool_unreserve(pool, seg_bytes);
+unlock:
+    ra_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+void ra_class_put(struct ra_class *c, struct ra_region *r, uint32_t seg_idx)
+{
+    ra_mutex_lock(&c->lock);
+    QUIRE_ASSERT(!ra_bits_test(&r->warm, seg_idx));
+    QUIRE_ASSERT(!ra_bits_test(&r->cold, seg_idx));
+    ra_bits_set(&r->warm, seg_idx);
+    r->nwarm++;
+    c->nwarm++;
+    ra_class_add_in_use(c, -1);
+    ra_class_place(c, r);
+    ra_mutex_unlock(&c->lock);
+}
+
+bool ra_class_check(const struct ra_class *c, const struct ra_region *r)
+{
+    uint32_t nwarm = 0;
+    uint32_t ncold = 0;
+
+    /* RA-1 */
+    if (atomic_load_explicit(&r->cls, memory_order_relaxed) != c->id)
+        return false;
+    /* RA-6 */
+    if (r->list != ra_class_list_of(c, r))
+        return false;
+    for (uint32_t i = 0; i < c->nsegs; i++) {
+        /* relaxed: while a bit is set the lock guards its state */
+        uint8_t state = atomic_load_explicit(&r->state[i],
+                                             memory_order_relaxed);
+        bool warm = ra_bits_test(&r->warm, i);
+        bool cold = ra_bits_test(&r->cold, i);
+
+        nwarm += warm;
+        ncold += cold;
+        /* RA-5; and a segment in use is of this class */
+        if ((warm && (cold || state != RA_FREE)) ||
+            (cold && state != RA_DECOMMITTED) ||
+            (state >= RA_IN_USE && state != RA_IN_USE + c->id))
+            return false;
+    }
+    return nwarm == r->nwarm && ncold == r->ncold;
+}

@@ -1,0 +1,382 @@
+/*
+ * pool.c - the pool: options, its own tables, the figures.
+ *
+ * Three figures, never mixed: *mapped* (address space, "virtual" in quire.h),
+ * *resident* (what the kernel charges), and *in use* (what callers hold). The
+ * first two have limits, and both are raised before memory is obtained and
+ * lowered after it is given back, so that the figure is never below the truth
+ * and no race passes a limit (RA-2).
+ *
+ * What the pool needs for itself and grows with the limits is charged too: the
+ * region table (16 bytes for each region that fits into the virtual limit) and
+ * the regions' descriptors (0.03 to 0.07 % of a region). Neither is ever given
+ * back before the pool ends, nor counted as in use.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "alloc/ra_impl.h"
+
+static quire_status ra_pool_inval(const char *option, uint64_t value,
+                                  const char *rule)
+{
+    return ra_fail(QUIRE_INVAL, "%s is %" PRIu64 ", but must be %s", option,
+                   value, rule);
+}
+
+bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes)
+{
+    /* relaxed, as all figures: see struct ra_pool */
+    uint64_t was = atomic_load_explicit(&pool->resident, memory_order_relaxed);
+    uint64_t peak;
+
+    do {
+        if (nbytes > pool->budget_bytes || was > pool->budget_bytes - nbytes)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &pool->resident, &was, was + nbytes, memory_order_relaxed,
+        memory_order_relaxed));
+    peak = atomic_load_explicit(&pool->resident_peak, memory_order_relaxed);
+    while (peak < was + nbytes &&
+           !atomic_compare_exchange_weak_explicit(
+               &pool->resident_peak, &peak, was + nbytes, memory_order_relaxed,
+               memory_order_relaxed))
+        continue;
+    return true;
+}
+
+void ra_pool_unreserve(struct ra_pool *pool, uint64_t nbytes)
+{
+    uint64_t was = atomic_fetch_sub_explicit(&pool->resident, nbytes,
+                                             memory_order_relaxed);
+
+    QUIRE_ASSERT(was >= nbytes);
+    (void)was;
+}
+
+bool ra_pool_reserve_virtual(struct ra_pool *pool, uint64_t nbytes)
+{
+    uint64_t was = atomic_load_explicit(&pool->mapped, memory_order_relaxed);
+
+    do {
+        if (nbytes > pool->virtual_limit || was > pool->virtual_limit - nbytes)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &pool->mapped, &was, was + nbytes, memory_order_relaxed,
+        memory_order_relaxed));
+    return true;
+}
+
+void ra_pool_unreserve_virtual(struct ra_pool *pool, uint64_t nbytes)
+{
+    uint64_t was = atomic_fetch_sub_explicit(&pool->mapped, nbytes,
+                                             memory_order_relaxed);
+
+    QUIRE_ASSERT(was >= nbytes);
+    (void)was;
+}
+
+uint64_t ra_pool_in_use(struct ra_pool *pool)
+{
+    uint64_t nbytes = ra_figure(&pool->table_bytes);
+
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        nbytes += ra_figure(&pool->cls[i].in_use) << pool->cls[i].seg_shift;
+    return nbytes;
+}
+
+/* ---- creation ---- */
+
+static quire_status ra_pool_check_sys(const struct quire_sys *sys)
+{
+    long page = sysconf(_SC_PAGESIZE);
+
+    if (sys->size < sizeof(*sys))
+        return ra_pool_inval("sys.size", sys->size, "sizeof(struct quire_sys)");
+    if (sys->map == NULL || sys->unmap == NULL || sys->commit == NULL ||
+        sys->decommit == NULL || sys->alloc == NULL || sys->free == NULL ||
+        sys->thread_create == NULL || sys->thread_join == NULL)
+        return ra_fail(QUIRE_INVAL, "a function of the table sys is NULL");
+    if (page < 0 || (size_t)page > RA_OS_PAGE)
+        return ra_fail(QUIRE_INVAL,
+                       "the system's pages of %ld bytes are larger than the "
+                       "smallest segment",
+                       page);
+    return QUIRE_OK;
+}
+
+/* The limits, from the options and their defaults. */
+static quire_status ra_pool_limits(const struct quire_pool_options *opt,
+                                   uint64_t *budget, uint64_t *virt,
+                                   uint32_t *region)
+{
+    uint64_t auto_region = RA_REGION_MIN;
+
+    *budget = opt->budget_bytes != 0 ? opt->budget_bytes : QUIRE_BUDGET_DEFAULT;
+    if (*budget < QUIRE_BUDGET_MIN || *budget > RA_BUDGET_MAX)
+        return ra_pool_inval("budget_bytes", *budget, "8 MiB to 64 TiB");
+    while (auto_region < RA_REGION_AUTO_MAX && auto_region * 2 <= *budget / 64)
+        auto_region *= 2;
+    *region = opt->region_bytes != 0 ? opt->region_bytes
+                                     : (uint32_t)auto_region;
+    if (!ra_is_pow2(*region) || *region < RA_REGION_MIN ||
+        *region > RA_REGION_MAX)
+        return ra_pool_inval("region_bytes", *region,
+                             "a power of two, 512 KiB to 64 MiB");
+    /* Large regions under a small budget: one for each class, and as many
+     * again for those half empty. */
+    *virt = opt->virtual_bytes != 0
+                ? opt->virtual_bytes
+                : ra_max_u64(*budget * 4, (uint64_t)*region * 16);
+    if (*virt < *budget || *virt < *region)
+        return ra_pool_inval("virtual_bytes", *virt,
+                             "at least the budget and one region");
+    /* The region table has 16 bytes or more for each region. */
+    if (*virt / *region > *budget / 1024)
+        return ra_pool_inval("virtual_bytes", *virt,
+                             "less, for this budget and region size");
+    return QUIRE_OK;
+}
+
+static void ra_pool_init_classes(struct ra_pool *pool)
+{
+    for (uint32_t i = 0; i < QUIRE_SEG_CLASSES; i++) {
+        struct ra_class *c = &pool->cls[i];
+
+        ra_mutex_init(&c->lock, RA_RANK_RA_CLASS);
+        c->pool = pool;
+        c->id = i;
+        c->seg_shift = 12 + i;
+        c->nsegs_shift = pool->region_shift - c->seg_shift;
+        c->nsegs = UINT32_C(1) << c->nsegs_shift;
+    }
+}
+
+/* Map and commit `nbytes` of the pool's own, charged to both limits. */
+static quire_status ra_pool_map_own(struct ra_pool *pool, size_t nbytes,
+                                    void **mem)
+{
+    int err;
+
+    *mem = NULL;
+    if (!ra_pool_reserve(pool, nbytes) ||
+        !ra_pool_reserve_virtual(pool, nbytes))
+        return ra_fail(QUIRE_INVAL,
+                       "the limits leave no room for the pool's own %zu bytes",
+                       nbytes);
+    err = pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, mem);
+    if (err == 0) {
+        err = pool->sys.commit(pool->sys.ctx, *mem, nbytes);
+        if (err == 0)
+            return QUIRE_OK;
+        pool->sys.unmap(pool->sys.ctx, *mem, nbytes);
+    }
+    *mem = NULL;
+    return ra_fail(QUIRE_NOMEM,
+                   "no memory for the pool's tables: the system refused %zu "
+                   "bytes (error %d)",
+                   nbytes, -err);
+}
+
+/* The page by which a forked child is known. Without support by the kernel,
+ * or by a replaced map(), there is none, and `alive` points to a constant. */
+static quire_status ra_pool_mark_process(struct ra_pool *pool)
+{
+    static const volatile uint8_t always = 1;
+    quire_status rc = ra_pool_map_own(pool, RA_OS_PAGE, &pool->alive_page);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (madvise(pool->alive_page, RA_OS_PAGE, MADV_WIPEONFORK) == 0 &&
+        madvise(pool->alive_page, RA_OS_PAGE, MADV_DOFORK) == 0) {
+        *(volatile uint8_t *)pool->alive_page = 1;
+        pool->alive = pool->alive_page;
+        return QUIRE_OK;
+    }
+    pool->sys.unmap(pool->sys.ctx, pool->alive_page, RA_OS_PAGE);
+    pool->alive_page = NULL;
+    ra_pool_unreserve_virtual(pool, RA_OS_PAGE);
+    ra_pool_unreserve(pool, RA_OS_PAGE);
+    pool->alive = &always;
+    return QUIRE_OK;
+}
+
+quire_status ra_pool_create(const struct quire_pool_options *opt,
+                            struct ra_pool **pool_out)
+{
+    const struct quire_sys *sys = opt->sys != NULL ? opt->sys
+                                                   : quire_sys_default();
+    struct ra_pool *pool = NULL;
+    void *slots = NULL;
+    uint64_t budget = 0;
+    uint64_t virt = 0;
+    uint32_t region = 0;
+    quire_status rc;
+
+    *pool_out = NULL;
+    rc = ra_pool_check_sys(sys);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = ra_pool_limits(opt, &budget, &virt, &region);
+    if (rc != QUIRE_OK)
+        return rc;
+
+    pool = ra_obj_alloc(sys, sizeof(*pool));
+    if (pool == NULL)
+        return ra_fail(QUIRE_NOMEM,
+                       "no memory for a pool: the system refused %zu bytes",
+                       sizeof(*pool));
+    pool->sys = *sys;
+    pool->log.fn = opt->log;
+    pool->log.arg = opt->log_arg;
+    pool->budget_bytes = budget;
+    pool->virtual_limit = virt;
+    pool->slack_bytes = budget / 64;
+    pool->region_bytes = region;
+    pool->region_shift = (uint32_t)__builtin_ctz(region);
+    /* descriptor, two bitmaps, one byte for each of the most segments */
+    pool->meta_bytes = (uint32_t)(sizeof(struct ra_region) +
+                                  region / QUIRE_SEG_MIN / 8 * 2 +
+                                  region / QUIRE_SEG_MIN);
+    while ((UINT64_C(1) << pool->nslots_shift) < virt / region * 2)
+        pool->nslots_shift++;
+    pool->slot_bytes = (size_t)ra_round_up(
+        sizeof(pool->slot[0]) << pool->nslots_shift, RA_OS_PAGE);
+    /* relaxed: nobody else knows the pool yet */
+    atomic_store_explicit(&pool->empty, RA_SLOT_NONE, memory_order_relaxed);
+
+    rc = ra_pool_map_own(pool, pool->slot_bytes, &slots);
+    if (rc != QUIRE_OK)
+        goto out;
+    pool->slot = slots;
+    rc = ra_pool_mark_process(pool);
+    if (rc != QUIRE_OK)
+        goto out;
+
+    ra_mutex_init(&pool->sweep_lock, RA_RANK_RA_SWEEP);
+    ra_mutex_init(&pool->table_lock, RA_RANK_RA_TABLE);
+    ra_mutex_init(&pool->pressure_lock, RA_RANK_RA_PRESSURE);
+    ra_cond_init(&pool->pressure_idle);
+    ra_pool_init_classes(pool);
+    ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
+                "pool created: budget %" PRIu64 ", mapped at most %" PRIu64
+                ", regions of %" PRIu32 " bytes",
+                budget, virt, region);
+    *pool_out = pool;
+    return QUIRE_OK;
+
+out:
+    if (slots != NULL)
+        sys->unmap(sys->ctx, slots, pool->slot_bytes);
+    ra_obj_free(sys, pool);
+    return rc;
+}
+
+/* ---- the end ---- */
+
+/* Log what callers still hold; the number of it. */
+static uint64_t ra_pool_log_leaks(struct ra_pool *pool)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++) {
+        uint64_t in_use = ra_figure(&pool->cls[i].in_use);
+
+        n += in_use;
+        if (in_use > 0)
+            ra_log_line(&pool->log, QUIRE_LOG_WARN,
+                        "pool destroyed with %" PRIu64
+                        " segments of %zu bytes in use",
+                        in_use, ra_class_bytes(&pool->cls[i]));
+    }
+    for (struct ra_table *t = pool->tables; t != NULL; t = t->next) {
+        n++;
+        ra_log_line(&pool->log, QUIRE_LOG_WARN,
+                    "pool destroyed with a table of %zu bytes in use at %p",
+                    t->nbytes, t->mem);
+    }
+    return n;
+}
+
+uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
+{
+    struct quire_sys sys;
+    uint64_t nleaks;
+
+    if (pool == NULL)
+        return 0;
+    nleaks = ra_pool_log_leaks(pool);
+    QUIRE_ASSERT(nleaks == 0 || leaks_expected);
+    (void)leaks_expected;
+    sys = pool->sys;
+
+    while (pool->tables != NULL) {
+        struct ra_table *t = pool->tables;
+
+        pool->tables = t->next;
+        sys.unmap(sys.ctx, t->mem, t->nbytes);
+        ra_obj_free(&sys, t);
+    }
+    for (uint64_t i = 0; i < UINT64_C(1) << pool->nslots_shift; i++) {
+        /* relaxed: no other thread uses the pool any more */
+        struct ra_region *r = atomic_load_explicit(&pool->slot[i],
+                                                   memory_order_relaxed);
+
+        if (r != NULL)
+            ra_region_unmap(pool, r);
+    }
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        ra_mutex_fini(&pool->cls[i].lock);
+    pthread_cond_destroy(&pool->pressure_idle);
+    ra_mutex_fini(&pool->pressure_lock);
+    ra_mutex_fini(&pool->table_lock);
+    ra_mutex_fini(&pool->sweep_lock);
+    if (pool->alive_page != NULL)
+        sys.unmap(sys.ctx, pool->alive_page, RA_OS_PAGE);
+    sys.unmap(sys.ctx, (void *)pool->slot, pool->slot_bytes);
+    ra_obj_free(&sys, pool);
+    return nleaks;
+}
+
+/* ---- looking in ---- */
+
+const struct quire_sys *ra_pool_sys(const struct ra_pool *pool)
+{
+    return &pool->sys;
+}
+
+const struct ra_log *ra_pool_log(const struct ra_pool *pool)
+{
+    return &pool->log;
+}
+
+bool ra_pool_forked(const struct ra_pool *pool)
+{
+    return *pool->alive == 0;
+}
+
+void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st)
+{
+    memset(st, 0, sizeof(*st));
+    st->size = sizeof(*st);
+    st->budget_bytes = pool->budget_bytes;
+    st->virtual_bytes = ra_figure(&pool->mapped);
+    st->resident_bytes = ra_figure(&pool->resident);
+    st->in_use_bytes = ra_pool_in_use(pool);
+    st->resident_peak_bytes = ra_figure(&pool->resident_peak);
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        st->segments_in_use += ra_figure(&pool->cls[i].in_use);
+    st->regions = ra_figure(&pool->regions);
+    st->regions_empty = ra_figure(&pool->regions_empty);
+    /* regions are never unmapped before the pool ends */
+    st->regions_mapped = st->regions;
+    st->regions_reused = ra_figure(&pool->regions_reused);
+    st->regions_freed = ra_figure(&pool->regions_freed);
+    st->sweeps = ra_figure(&pool->sweeps);
+    st->pressure_calls = ra_figure(&pool->pressure_calls);
+    st->failed_allocs = ra_figure(&pool->failed_allocs);
+    st->misuses = ra_figure(&pool->misuses);
+}

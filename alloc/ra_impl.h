@@ -1,0 +1,371 @@
+/*
+ * ra_impl.h - the inside of alloc/: regions, classes, the pool. Included by
+ * alloc/ alone.
+ */
+#ifndef QUIRE_ALLOC_RA_IMPL_H
+#define QUIRE_ALLOC_RA_IMPL_H
+
+#include <stdatomic.h>
+
+#include "alloc/ra.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RA_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define RA_ASAN 1
+#endif
+#ifdef RA_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+#if QUIRE_DEBUG >= 1 && __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#define RA_VALGRIND 1
+#endif
+
+/* Static probes, `quire:<name>`, with two numbers each. */
+#if __has_include(<sys/sdt.h>)
+#include <sys/sdt.h>
+#define RA_PROBE(name, a, b) DTRACE_PROBE2(quire, name, a, b)
+#else
+#define RA_PROBE(name, a, b) ((void)(a), (void)(b))
+#endif
+
+#define RA_OS_PAGE ((size_t)4096) /* bytes; checked at creation */
+
+#define RA_REGION_MIN ((uint64_t)512 << 10)    /* bytes */
+#define RA_REGION_MAX ((uint64_t)64 << 20)     /* bytes */
+#define RA_REGION_AUTO_MAX ((uint64_t)4 << 20) /* bytes; most by default */
+
+/* Bytes; half of what 47-bit addresses can name. */
+#define RA_BUDGET_MAX ((uint64_t)1 << 46)
+
+/* Debug builds: every byte of a released segment. */
+#define RA_FILL 0xDB
+
+/* ---- bitmaps: one bit for each segment of a region ---- */
+
+#define RA_SUM_WORDS (RA_REGION_MAX / QUIRE_SEG_MIN / 64 / 64)
+
+/* Under the lock of the region's class, as all of a region that changes. The
+ * first set bit is found with at most RA_SUM_WORDS + 1 words looked at. */
+struct ra_bits {
+    uint64_t sum[RA_SUM_WORDS]; /* bit w: word[w] != 0 */
+    uint64_t *word;             /* bit i: segment i; pointer immutable */
+};
+
+static inline bool ra_bits_test(const struct ra_bits *b, uint32_t i)
+{
+    return (b->word[i / 64] >> (i % 64)) & 1;
+}
+
+static inline void ra_bits_set(struct ra_bits *b, uint32_t i)
+{
+    b->word[i / 64] |= UINT64_C(1) << (i % 64);
+    b->sum[i / 4096] |= UINT64_C(1) << (i / 64 % 64);
+}
+
+static inline void ra_bits_clear(struct ra_bits *b, uint32_t i)
+{
+    b->word[i / 64] &= ~(UINT64_C(1) << (i % 64));
+    if (b->word[i / 64] == 0)
+        b->sum[i / 4096] &= ~(UINT64_C(1) << (i / 64 % 64));
+}
+
+/* The lowest set bit; there must be one. */
+static inline uint32_t ra_bits_first(const struct ra_bits *b)
+{
+    uint32_t s = 0;
+    uint32_t w;
+
+    while (b->sum[s] == 0) {
+        s++;
+        QUIRE_ASSERT(s < RA_SUM_WORDS);
+    }
+    w = s * 64 + (uint32_t)__builtin_ctzll(b->sum[s]);
+    return w * 64 + (uint32_t)__builtin_ctzll(b->word[w]);
+}
+
+/* ---- regions ---- */
+
+/*
+ * State of a segment, one atomic byte. IN_USE names the class as well, so
+ * that a look-up that raced with a change of the region's class can't release
+ * what another class has handed out since (RA-4).
+ *
+ *                      ra_class_take_cold()
+ *     DECOMMITTED ------------------------------> IN_USE + class
+ *         ^                                        |        ^
+ *         | ra_sweep_*()             ra_seg_free() |        | ra_class_
+ *         |                                        v        | take_warm()
+ *         +-------------------------------------- FREE -----+
+ *
+ * Relaxed throughout: a byte decides by itself whether a release is valid.
+ * Memory changes hands under the class lock, which orders the contents.
+ */
+enum ra_state {
+    RA_DECOMMITTED = 0, /* not charged: never touched, or given back */
+    RA_FREE = 1,        /* resident and charged */
+    RA_IN_USE = 2,      /* + class number: charged, a caller owns it */
+};
+
+#define RA_CLASS_NONE QUIRE_SEG_CLASSES /* of a region in no class */
+#define RA_SLOT_NONE UINT32_MAX
+
+/* Levels of fullness: 0 is a region whose segments are all on offer, 1 to 8
+ * are the eighths of those handed out. */
+#define RA_LEVELS 9
+#define RA_LIST_WARM 0         /* lists of regions with free resident ones */
+#define RA_LIST_COLD RA_LEVELS /* ... with free decommitted ones only */
+#define RA_LISTS (2 * RA_LEVELS)
+#define RA_LIST_NONE RA_LISTS /* nothing on offer, or in no class */
+
+/* A segment is on offer when its bit is set in `warm` or `cold`, never both
+ * (RA-5); otherwise one owner has it: a caller, or the sweeper. */
+struct ra_region {
+    char *base;           /* immutable; multiple of the region size */
+    uint32_t slot;        /* immutable: where the region table holds it */
+    _Atomic uint32_t cls; /* atomic; RA_CLASS_NONE: owned by the sweeper, or
+                             empty. Written by the region's only owner */
+    _Atomic uint32_t next_empty; /* atomic: slot of the next empty region */
+    uint32_t list;               /* under the class lock; which list it is on */
+    uint32_t nwarm;              /* under the class lock; bits set in warm */
+    uint32_t ncold;              /* under the class lock; bits set in cold */
+    struct ra_region *prev;      /* under the class lock */
+    struct ra_region *next;      /* under the class lock */
+    struct ra_bits warm;         /* under the class lock: free and resident */
+    struct ra_bits cold;    /* under the class lock: free and decommitted */
+    _Atomic uint8_t *state; /* atomic, one for each segment; enum ra_state */
+};
+
+/* ---- classes ---- */
+
+struct ra_class {
+    struct ra_mutex lock; /* rank RA_CLASS */
+    struct ra_pool *pool; /* immutable */
+    uint32_t id;          /* immutable: 0 for 4 KiB ... 6 for 256 KiB */
+    uint32_t seg_shift;   /* immutable: log2 of the segment's bytes */
+    uint32_t nsegs;       /* immutable: segments in a region */
+    uint32_t nsegs_shift; /* immutable: log2 of that */
+    uint32_t mask;        /* under lock; bit i: list[i] is not empty */
+    struct ra_region *list[RA_LISTS]; /* under lock */
+    uint32_t nregions;                /* under lock */
+    uint64_t nwarm;          /* under lock; free resident segments on offer */
+    _Atomic uint64_t in_use; /* written under lock; read relaxed by
+                                ra_pool_stat(): segments handed out */
+};
+
+static inline size_t ra_class_bytes(const struct ra_class *c)
+{
+    return (size_t)1 << c->seg_shift;
+}
+
+/* ---- the pool ---- */
+
+/* A table handed out by ra_table_alloc(). */
+struct ra_table {
+    struct ra_table *next; /* under table_lock */
+    void *mem;             /* immutable */
+    size_t nbytes;         /* immutable; whole pages */
+};
+
+/* Why memory could not be had; decides what may help. */
+enum ra_why_kind {
+    RA_WHY_BUDGET = 0, /* resident limit */
+    RA_WHY_VIRTUAL,    /* limit on mapped addresses */
+    RA_WHY_REGION,     /* no region on offer, and mapping was not allowed */
+    RA_WHY_SYSTEM,     /* the system refused: err */
+};
+
+struct ra_why {
+    enum ra_why_kind kind;
+    int err; /* negative errno */
+};
+
+/*
+ * The figures are relaxed atomics: each is a number that is only added to and
+ * subtracted from, compared with a limit by compare-and-swap. They publish no
+ * memory.
+ */
+struct ra_pool {
+    struct quire_sys sys;   /* immutable */
+    struct ra_log log;      /* immutable */
+    uint64_t budget_bytes;  /* immutable */
+    uint64_t virtual_limit; /* immutable; bytes */
+    uint64_t slack_bytes;   /* immutable: what a sweep gives back beyond what
+                               was asked, so that the next need finds some */
+    uint32_t region_bytes;  /* immutable */
+    uint32_t region_shift;  /* immutable */
+    uint32_t meta_bytes;    /* immutable: a descriptor with its arrays */
+
+    _Atomic uint64_t resident;      /* atomic; bytes, <= budget (RA-2) */
+    _Atomic uint64_t resident_peak; /* atomic; bytes */
+    _Atomic uint64_t mapped;        /* atomic; bytes, <= virtual_limit (RA-2) */
+    _Atomic uint64_t table_bytes;   /* atomic; bytes of tables handed out */
+    _Atomic uint64_t regions;       /* atomic; mapped now */
+    _Atomic uint64_t regions_empty; /* atomic; on the list of empty ones */
+    _Atomic uint64_t regions_whole; /* atomic; in a class, nothing handed out:
+                                       a hint that a sweep gains regions */
+    _Atomic uint64_t regions_reused; /* atomic; events, from here on */
+    _Atomic uint64_t regions_freed;
+    _Atomic uint64_t sweeps;
+    _Atomic uint64_t pressure_calls;
+    _Atomic uint64_t failed_allocs;
+    _Atomic uint64_t misuses;
+
+    /* The region table: open addressing, never more than half full, no
+     * removals. Entries are atomic: release under table_lock in
+     * ra_region_insert(), acquire in ra_region_find(). */
+    struct ra_region *_Atomic *slot; /* pointer immutable */
+    uint32_t nslots_shift;           /* immutable: log2 of the capacity */
+    size_t slot_bytes;               /* immutable; of its mapping */
+
+    /* Empty regions, any class's: a stack of slots. Low half: slot of the
+     * top, or RA_SLOT_NONE; high half: count of pops, against ABA. */
+    _Atomic uint64_t empty;
+
+    struct ra_mutex sweep_lock; /* rank RA_SWEEP: one sweep at a time */
+    struct ra_mutex table_lock; /* rank RA_TABLE: inserting, tables */
+    struct ra_table *tables;    /* under table_lock */
+
+    struct ra_mutex pressure_lock; /* rank RA_PRESSURE */
+    pthread_cond_t pressure_idle;  /* with pressure_lock: none runs */
+    quire_pressure_fn pressure_fn; /* under pressure_lock */
+    void *pressure_arg;            /* under pressure_lock */
+    unsigned pressure_running;     /* under pressure_lock; calls */
+
+    /* One page that a forked child sees wiped to 0; *alive is 1 here. */
+    const volatile uint8_t *alive; /* immutable */
+    void *alive_page;              /* immutable; NULL: not supported */
+
+    struct ra_class cls[QUIRE_SEG_CLASSES];
+};
+
+/* ---- figures (pool.c) ---- */
+
+/* Charge `nbytes` against the budget, or the virtual limit: false, and nothing
+ * is charged, when the limit would be passed (RA-2). */
+bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes);
+void ra_pool_unreserve(struct ra_pool *pool, uint64_t nbytes);
+bool ra_pool_reserve_virtual(struct ra_pool *pool, uint64_t nbytes);
+void ra_pool_unreserve_virtual(struct ra_pool *pool, uint64_t nbytes);
+uint64_t ra_pool_in_use(struct ra_pool *pool);
+
+static inline void ra_count(_Atomic uint64_t *figure, uint64_t n)
+{
+    /* relaxed: see struct ra_pool */
+    atomic_fetch_add_explicit(figure, n, memory_order_relaxed);
+}
+
+static inline uint64_t ra_figure(const _Atomic uint64_t *figure)
+{
+    return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+/* ---- making room (room.c) ---- */
+
+/* How far a starved allocation has gone; {0} at first. */
+struct ra_room {
+    unsigned nsteps;
+    unsigned nidle; /* steps in a row that gave nothing back */
+};
+
+/* One step toward room for `nbytes`: a sweep, then the pressure callback, in
+ * turn. false: give up. */
+bool ra_room_make(struct ra_pool *pool, struct ra_room *room,
+                  const struct ra_why *why, size_t nbytes);
+
+/* Count and log the failure and set its detail; QUIRE_NOMEM. `what` begins
+ * the detail: "a segment". */
+quire_status ra_room_fail(struct ra_pool *pool, const struct ra_why *why,
+                          const char *what, size_t nbytes);
+
+/* Is this thread inside a pressure callback? */
+bool ra_room_in_pressure(void);
+
+/* ---- regions (region.c) ---- */
+
+/* The region that holds `addr`, or NULL. Lock-free. */
+struct ra_region *ra_region_find(struct ra_pool *pool, const void *addr);
+
+/* Take an empty region off the shared list, or NULL. Lock-free. */
+struct ra_region *ra_region_pop(struct ra_pool *pool);
+
+/* Put a decommitted region in no class on the shared list. Lock-free. */
+void ra_region_push(struct ra_pool *pool, struct ra_region *r);
+
+/* Map one more region; NULL and *why. It is in no class. */
+struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why);
+void ra_region_unmap(struct ra_pool *pool, struct ra_region *r);
+
+/* ---- classes (class.c); the lock is held unless said otherwise ---- */
+
+/* `r`, owned by the caller and in no class, joins `c` as its bitmaps say. */
+void ra_class_join(struct ra_class *c, struct ra_region *r);
+
+/* `r`, with every segment on offer, leaves `c`; the caller owns it. */
+void ra_class_leave(struct ra_class *c, struct ra_region *r);
+
+/* All segments of `r`, owned by the caller and in no class, are decommitted
+ * and will be of class `c`. No lock needed. */
+void ra_class_make_cold(const struct ra_class *c, struct ra_region *r);
+
+/* Move `r` to the list its counts ask for. */
+void ra_class_place(struct ra_class *c, struct ra_region *r);
+
+/* Segments of `r` that are not on offer. */
+static inline uint32_t ra_class_out(const struct ra_class *c,
+                                    const struct ra_region *r)
+{
+    return c->nsegs - r->nwarm - r->ncold;
+}
+
+/* Take a segment from what is free now, without sweeping; mapping a region
+ * only with `may_map`. NULL and *why. Takes the lock itself. */
+void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why);
+
+/* Put a released segment, whose state is RA_FREE, on offer. Takes the lock. */
+void ra_class_put(struct ra_class *c, struct ra_region *r, uint32_t seg_idx);
+
+/* Check the invariants of one region (RA-1, RA-5, RA-6). */
+bool ra_class_check(const struct ra_class *c, const struct ra_region *r);
+
+/* ---- sweeping (sweep.c) ---- */
+
+/* Give back at least `want` bytes if possible, and not much more: whole
+ * regions first, then, unless `whole_only`, free segments of regions partly in
+ * use. With `whole_only` a region counts for all its bytes. Returns what was
+ * given back, in the measure asked for. */
+uint64_t ra_sweep_run(struct ra_pool *pool, uint64_t want, bool whole_only);
+
+/* ---- what memory checkers are told ---- */
+
+/* A released or never used range: touching it is a fault. */
+static inline void ra_guard(void *addr, size_t nbytes)
+{
+#ifdef RA_ASAN
+    __asan_poison_memory_region(addr, nbytes);
+#endif
+#ifdef RA_VALGRIND
+    VALGRIND_MAKE_MEM_NOACCESS(addr, nbytes);
+#endif
+    (void)addr;
+    (void)nbytes;
+}
+
+/* The range has an owner again; its bytes are undefined. */
+static inline void ra_unguard(void *addr, size_t nbytes)
+{
+#ifdef RA_ASAN
+    __asan_unpoison_memory_region(addr, nbytes);
+#endif
+#ifdef RA_VALGRIND
+    VALGRIND_MAKE_MEM_UNDEFINED(addr, nbytes);
+#endif
+    (void)addr;
+    (void)nbytes;
+}
+
+#endif /* QUIRE_ALLOC_RA_IMPL_H */

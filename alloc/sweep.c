@@ -1,0 +1,187 @@
+/*
+ * sweep.c - giving memory back to the system.
+ *
+ * Two passes. First whole regions, of which no segment is handed out: such a
+ * region leaves its class under the class lock, which makes the sweeper its
+ * only owner; it is decommitted by one call with no class lock held, and
+ * pushed on the list of empty regions, where any class finds it. Then, in
+ * regions partly in use, runs of adjacent free segments: a run is taken off
+ * offer under the lock, decommitted without it, and offered again as cold. So
+ * scattered survivors don't hold their neighbours' memory, and nobody waits
+ * for the kernel under a class lock.
+ *
+ * A sweep for a starved allocation stops once it has given back what is needed
+ * and a little more (`slack_bytes`): fresh memory is slow, and what is free
+ * now may be wanted again soon. If the system refuses to take memory back, the
+ * segments stay charged, resident and on offer in their class, and the sweep
+ * of that class ends.
+ *
+ * No sweep runs on the release path. One runs at a time (rank RA_SWEEP): a
+ * second caller waits, and then mostly finds that there is memory again.
+ */
+#include <inttypes.h>
+
+#include "alloc/ra_impl.h"
+
+/* Decommit `r`, which the sweeper owns, and push it; false: refused. */
+static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
+{
+    struct ra_pool *pool = c->pool;
+    uint64_t nbytes = (uint64_t)r->nwarm << c->seg_shift;
+
+    if (nbytes > 0 &&
+        pool->sys.decommit(pool->sys.ctx, r->base, pool->region_bytes) != 0)
+        return false;
+    while (r->nwarm > 0) {
+        uint32_t i = ra_bits_first(&r->warm);
+
+        ra_bits_clear(&r->warm, i);
+        r->nwarm--;
+        /* relaxed: see enum ra_state */
+        atomic_store_explicit(&r->state[i], RA_DECOMMITTED,
+                              memory_order_relaxed);
+    }
+    r->ncold = 0; /* its bits are set anew by ra_class_make_cold() */
+    ra_count(&pool->regions_freed, 1);
+    RA_PROBE(region_free, r->base, nbytes);
+    ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
+                "region at %p given back, %" PRIu64 " bytes were resident",
+                (void *)r->base, nbytes);
+    ra_region_push(pool, r);
+    ra_pool_unreserve(pool, nbytes);
+    return true;
+}
+
+/* The first pass over class `c`. */
+static uint64_t ra_sweep_whole(struct ra_class *c, uint64_t want,
+                               bool whole_only)
+{
+    struct ra_pool *pool = c->pool;
+    uint64_t given = 0;
+    uint32_t left;
+
+    ra_mutex_lock(&c->lock);
+    left = c->nregions; /* others may bring regions as fast as we take them */
+    while (given < want && left-- > 0) {
+        struct ra_region *r = c->list[RA_LIST_WARM];
+        uint64_t nbytes;
+
+        /* All cold: it gives no memory back, but its addresses. */
+        if (r == NULL && (whole_only || want == UINT64_MAX))
+            r = c->list[RA_LIST_COLD];
+        if (r == NULL)
+            break;
+        nbytes = (uint64_t)r->nwarm << c->seg_shift;
+        ra_class_leave(c, r); /* owns all its segments now */
+        ra_mutex_unlock(&c->lock);
+        if (!ra_sweep_region(c, r)) {
+            ra_mutex_lock(&c->lock);
+            ra_class_join(c, r);
+            break;
+        }
+        given += whole_only ? pool->region_bytes : nbytes;
+        ra_mutex_lock(&c->lock);
+    }
+    ra_mutex_unlock(&c->lock);
+    return given;
+}
+
+/* The thinnest region with warm segments that is partly in use, or NULL. */
+static struct ra_region *ra_sweep_thinnest(const struct ra_class *c)
+{
+    for (unsigned level = 1; level < RA_LEVELS; level++) {
+        if (c->list[RA_LIST_WARM + level] != NULL)
+            return c->list[RA_LIST_WARM + level];
+    }
+    return NULL;
+}
+
+/* Take the first run of adjacent warm segments off offer. */
+static uint32_t ra_sweep_take_run(struct ra_class *c, struct ra_region *r,
+                                  uint32_t *first)
+{
+    uint32_t i = ra_bits_first(&r->warm);
+
+    *first = i;
+    while (i < c->nsegs && ra_bits_test(&r->warm, i))
+        ra_bits_clear(&r->warm, i++);
+    r->nwarm -= i - *first;
+    c->nwarm -= i - *first;
+    ra_class_place(c, r);
+    return i - *first;
+}
+
+/* The second pass over class `c`. */
+static uint64_t ra_sweep_partial(struct ra_class *c, uint64_t want)
+{
+    struct ra_pool *pool = c->pool;
+    uint64_t given = 0;
+    uint64_t left;
+
+    ra_mutex_lock(&c->lock);
+    left = c->nwarm; /* each run takes at least one; see ra_sweep_whole() */
+    while (given < want && left > 0) {
+        struct ra_region *r = ra_sweep_thinnest(c);
+        uint32_t first;
+        uint32_t n;
+        bool ok;
+
+        if (r == NULL)
+            break;
+        n = ra_sweep_take_run(c, r, &first);
+        ra_mutex_unlock(&c->lock);
+
+        ok = pool->sys.decommit(pool->sys.ctx,
+                                r->base + ((size_t)first << c->seg_shift),
+                                (size_t)n << c->seg_shift) == 0;
+        for (uint32_t i = first; ok && i < first + n; i++) {
+            /* relaxed: see enum ra_state */
+            atomic_store_explicit(&r->state[i], RA_DECOMMITTED,
+                                  memory_order_relaxed);
+        }
+
+        ra_mutex_lock(&c->lock);
+        for (uint32_t i = first; i < first + n; i++)
+            ra_bits_set(ok ? &r->cold : &r->warm, i);
+        if (ok) {
+            r->ncold += n;
+            given += (uint64_t)n << c->seg_shift;
+            ra_pool_unreserve(pool, (uint64_t)n << c->seg_shift);
+        } else {
+            r->nwarm += n;
+            c->nwarm += n;
+        }
+        ra_class_place(c, r);
+        if (!ok)
+            break;
+        left -= ra_min_u64(left, n);
+    }
+    ra_mutex_unlock(&c->lock);
+    return given;
+}
+
+uint64_t ra_sweep_run(struct ra_pool *pool, uint64_t want, bool whole_only)
+{
+    uint64_t given = 0;
+
+    ra_mutex_lock(&pool->sweep_lock);
+    ra_count(&pool->sweeps, 1);
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES && given < want; i++)
+        given += ra_sweep_whole(&pool->cls[i],
+                                want == UINT64_MAX ? want : want - given,
+                                whole_only);
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES && given < want && !whole_only;
+         i++)
+        given += ra_sweep_partial(&pool->cls[i], want - given);
+    ra_mutex_unlock(&pool->sweep_lock);
+    RA_PROBE(sweep, given, want);
+    if (given > 0)
+        ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
+                    "sweep gave back %" PRIu64 " bytes", given);
+    return given;
+}
+
+uint64_t ra_pool_sweep(struct ra_pool *pool)
+{
+    return ra_sweep_run(pool, UINT64_MAX, false);
+}

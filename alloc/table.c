@@ -1,0 +1,120 @@
+/*
+ * table.c - memory of any size for tables that live long.
+ *
+ * A table has a mapping of its own, is charged to both limits as whole pages,
+ * committed at once, and found again in a list: there are few, made when
+ * something is opened. The list lets a wrong release be refused, leaks be
+ * named, and the kernel's figure be compared with ours.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "alloc/ra_impl.h"
+
+/* One attempt; NULL and *why. */
+static void *ra_table_take(struct ra_pool *pool, size_t nbytes,
+                           struct ra_why *why)
+{
+    struct ra_table *t = NULL;
+    void *mem = NULL;
+    bool charged;
+    bool charged_virtual = false;
+
+    why->kind = RA_WHY_BUDGET;
+    charged = ra_pool_reserve(pool, nbytes); /* RA-2 */
+    if (!charged)
+        goto out;
+    why->kind = RA_WHY_VIRTUAL;
+    charged_virtual = ra_pool_reserve_virtual(pool, nbytes);
+    if (!charged_virtual)
+        goto out;
+    why->kind = RA_WHY_SYSTEM;
+    why->err = -ENOMEM;
+    t = pool->sys.alloc(pool->sys.ctx, sizeof(*t));
+    if (t == NULL)
+        goto out;
+    why->err = pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, &mem);
+    if (why->err != 0) {
+        mem = NULL;
+        goto out;
+    }
+    why->err = pool->sys.commit(pool->sys.ctx, mem, nbytes);
+    if (why->err != 0)
+        goto out;
+
+    t->mem = mem;
+    t->nbytes = nbytes;
+    ra_mutex_lock(&pool->table_lock);
+    t->next = pool->tables;
+    pool->tables = t;
+    ra_mutex_unlock(&pool->table_lock);
+    ra_count(&pool->table_bytes, nbytes);
+    return mem;
+
+out:
+    if (mem != NULL)
+        pool->sys.unmap(pool->sys.ctx, mem, nbytes);
+    ra_obj_free(&pool->sys, t);
+    if (charged_virtual)
+        ra_pool_unreserve_virtual(pool, nbytes);
+    if (charged)
+        ra_pool_unreserve(pool, nbytes);
+    return NULL;
+}
+
+quire_status ra_table_alloc(struct ra_pool *pool, size_t nbytes, void **mem)
+{
+    struct ra_room room = { 0 };
+    struct ra_why why = { 0 };
+    size_t asked = nbytes;
+
+    QUIRE_ASSERT(nbytes > 0);
+    *mem = NULL;
+    nbytes = (size_t)ra_round_up(nbytes, RA_OS_PAGE);
+    /* What can never fit is refused before anything is swept or evicted. */
+    if (nbytes < asked || nbytes > pool->budget_bytes)
+        return ra_room_fail(pool, &why, "a table", asked);
+    do {
+        *mem = ra_table_take(pool, nbytes, &why);
+        if (*mem != NULL)
+            return QUIRE_OK;
+        /* Regions are never unmapped, so nothing makes addresses free. */
+        if (why.kind == RA_WHY_VIRTUAL)
+            break;
+    } while (ra_room_make(pool, &room, &why, nbytes));
+    return ra_room_fail(pool, &why, "a table", nbytes);
+}
+
+void ra_table_free(struct ra_pool *pool, void *mem, size_t nbytes)
+{
+    struct ra_table **link = &pool->tables;
+    struct ra_table *t;
+
+    if (mem == NULL)
+        return;
+    nbytes = (size_t)ra_round_up(nbytes, RA_OS_PAGE);
+    ra_mutex_lock(&pool->table_lock);
+    while (*link != NULL && (*link)->mem != mem)
+        link = &(*link)->next;
+    t = *link;
+    if (t != NULL && t->nbytes == nbytes)
+        *link = t->next;
+    else
+        t = NULL;
+    ra_mutex_unlock(&pool->table_lock);
+    if (t == NULL) {
+        ra_count(&pool->misuses, 1);
+        RA_PROBE(misuse, mem, nbytes);
+        ra_log_line(&pool->log, QUIRE_LOG_WARN,
+                    "release of a table at %p of %zu bytes refused: there is "
+                    "none",
+                    mem, nbytes);
+        return;
+    }
+    pool->sys.unmap(pool->sys.ctx, mem, nbytes);
+    ra_obj_free(&pool->sys, t);
+    /* relaxed: see struct ra_pool */
+    atomic_fetch_sub_explicit(&pool->table_bytes, nbytes, memory_order_relaxed);
+    ra_pool_unreserve_virtual(pool, nbytes);
+    ra_pool_unreserve(pool, nbytes);
+}
