@@ -1,0 +1,88 @@
+/*
+ * body.c - the entries of a page as one string of bytes: what leaf and inner
+ * fragments carry.
+ *
+ *     0   u32 nentries
+ *     4   u16 prefix_len
+ *     6   u16 lower_len    0 in a delta
+ *     8   u16 upper_len    0xFFFF: no upper fence, or a delta
+ *     10  u8  level
+ *     11  u8  flags        0
+ *     12  u32 recs_len     bytes, a multiple of 4
+ *     16  lower fence, upper fence, zeros to a multiple of 4
+ *         records in key order, without gaps
+ *
+ * Records are as in images, so that a whole body is copied in one piece and
+ * only walked. A delta's suffixes are cut by its base's prefix: fences change
+ * in whole fragments only.
+ */
+#include "pages/pg_impl.h"
+
+static_assert(QUIRE_PAGE_MAX / 8 < PG_BODY_NO_UPPER, "fences are keys");
+
+/* Is the record of slot `i` written? Tombstones are in deltas only. */
+static bool selected(const struct pg_image *img, unsigned i, bool delta)
+{
+    return delta ? pg_at(img, img->ages_off)[i] != 0 : !pg_is_tomb(img, i);
+}
+
+size_t pg_body_bound(const struct pg_image *img, bool delta)
+{
+    size_t len = PG_BODY_HEADER;
+    struct pg_rec rec;
+
+    QUIRE_ASSERT(!delta || pg_is_work(img));
+    if (!delta)
+        return ra_round_up(len + img->lower_len + img->upper_len,
+                           PG_REC_ALIGN) +
+               pg_live_bytes(img);
+    for (unsigned i = 0; i < img->n; i++) {
+        if (!selected(img, i, delta))
+            continue;
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        len += rec.size;
+    }
+    return len;
+}
+
+size_t pg_body_encode(const struct pg_image *img, bool delta, void *buf,
+                      size_t cap, uint32_t *nentries)
+{
+    uint8_t *p = buf;
+    size_t lower_len = delta ? 0 : img->lower_len;
+    size_t upper_len = delta ? 0 : img->upper_len;
+    bool no_upper = delta || (img->flags & PG_IMAGE_UPPER_INF) != 0;
+    size_t recs, end = PG_BODY_HEADER + lower_len + upper_len;
+    uint32_t n = 0;
+    struct pg_rec rec;
+
+    QUIRE_ASSERT(!delta || pg_is_work(img));
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+    recs = ra_round_up(end, PG_REC_ALIGN);
+    if (recs > cap)
+        return 0;
+    pg_copy(p + PG_BODY_HEADER, pg_at(img, img->lower_off), lower_len);
+    pg_copy(p + PG_BODY_HEADER + lower_len, pg_at(img, img->upper_off),
+            upper_len);
+    for (; end < recs; end++)
+        p[end] = 0;
+    for (unsigned i = 0; i < img->n; i++) {
+        if (!selected(img, i, delta))
+            continue;
+        pg_rec_trim(img, i, &rec);
+        if (rec.size > cap - end)
+            return 0;
+        end += pg_rec_write(p + end, rec.entry, NULL, 0, rec.suffix,
+                            rec.suffix_len, rec.val, rec.val_len);
+        n++;
+    }
+    ra_put_le32(p, n);
+    ra_put_le16(p + 4, (uint16_t)img->prefix_len);
+    ra_put_le16(p + 6, (uint16_t)lower_len);
+    ra_put_le16(p + 8, no_upper ? PG_BODY_NO_UPPER : (uint16_t)upper_len);
+    p[10] = img->level;
+    p[11] = 0;
+    ra_put_le32(p + 12, (uint32_t)(end - recs));
+    *nentries = n;
+    return end;
+}

@@ -1,0 +1,168 @@
+/*
+ * check.c - every invariant of an image, one after the other (PG-1 to PG-8 in
+ * README.md).
+ *
+ * It believes nothing but the address and `cap`: the bounds are established
+ * before anything inside them is read, so that tests may run it over images
+ * built from damaged bytes.
+ */
+#include "pages/pg_impl.h"
+
+/* Does a part of `nbytes` at `off` follow `*end`? Moves `*end` behind it. */
+static bool part_ok(size_t off, size_t nbytes, size_t align, size_t *end)
+{
+    if (off % align != 0 || off < *end)
+        return false;
+    *end = off + nbytes;
+    return true;
+}
+
+/* PG-6: the parts lie one behind the other, aligned, inside `cap`; those of a
+ * committed image exactly where they must. */
+static bool parts_ok(const struct pg_image *img)
+{
+    size_t end = sizeof(*img);
+    struct pg_layout lay;
+
+    if (img->cap > PG_IMAGE_MAX || img->used > img->cap ||
+        img->recs_off > img->used || img->slot_cap > img->cap ||
+        img->lower_len > img->cap || img->upper_len > img->cap ||
+        img->n > img->slot_cap || img->nchain > PG_CHAIN_MAX)
+        return false;
+    if (!pg_is_work(img)) {
+        pg_layout_of(img->kind, img->nchain, img->lower_len, img->upper_len,
+                     img->n, &lay);
+        return img->sums_off == lay.sums && img->lower_off == lay.lower &&
+               img->upper_off == lay.upper && img->heads_off == lay.heads &&
+               img->hints_off == lay.hints && img->slots_off == lay.slots &&
+               img->recs_off == lay.recs && img->ages_off == 0;
+    }
+    return img->nchain == 0 && img->hints_off == 0 &&
+           part_ok(img->lower_off, img->lower_len, 1, &end) &&
+           part_ok(img->upper_off, img->upper_len, 1, &end) &&
+           part_ok(img->heads_off, img->slot_cap * 4u, 4, &end) &&
+           part_ok(img->slots_off, img->slot_cap * 2u, 2, &end) &&
+           part_ok(img->ages_off, img->slot_cap, 1, &end) &&
+           part_ok(img->recs_off, 0, PG_REC_ALIGN, &end);
+}
+
+/* PG-2: the fences are in order and the prefix is theirs. */
+static bool fences_ok(const struct pg_image *img)
+{
+    struct pg_fences f;
+
+    pg_fences_of(img, &f);
+    if (!f.has_upper && img->upper_len != 0)
+        return false;
+    if (f.has_upper &&
+        pg_cmp(f.lower.data, f.lower.size, f.upper.data, f.upper.size) >= 0)
+        return false;
+    return img->prefix_len == pg_fences_prefix(&f);
+}
+
+/* PG-5, PG-7: the value can be what its page says it is. */
+static bool value_ok(const struct pg_image *img, const struct pg_rec *rec)
+{
+    struct quire_val val = { rec->val, rec->val_len };
+    struct pg_large large;
+    struct pg_ref ref;
+    size_t used;
+
+    switch (rec->entry) {
+    case PG_ENTRY_TOMB:
+        return pg_is_work(img) && rec->val_len == 0;
+    case PG_ENTRY_OVERFLOW:
+        return img->kind == PG_LEAF &&
+               pg_large_decode(&val, &large) == QUIRE_OK &&
+               (pg_is_work(img) || !large.ref.intent);
+    default:
+        break;
+    }
+    if (img->kind == PG_LEAF)
+        return true;
+    if (pg_ref_parse(rec->val, rec->val_len, &ref, &used) != QUIRE_OK ||
+        (ref.id == PG_ID_NONE && !ref.intent) || ref.level + 1 != img->level ||
+        ref.kind != (img->level == 1 ? PG_LEAF : PG_INNER))
+        return false;
+    if (pg_is_work(img))
+        return pg_zero(rec->val + used, rec->val_len - used);
+    return used == rec->val_len && !ref.intent;
+}
+
+/* PG-1, PG-3, PG-4: records are good, in order, between the fences, and their
+ * heads are theirs; the counts are right. */
+static bool slots_ok(const struct pg_image *img)
+{
+    bool work = pg_is_work(img);
+    uint64_t recs_len = 0;
+    uint32_t ntomb = 0;
+    uint32_t nchanged = 0;
+    uint32_t tomb_bytes = 0;
+    struct pg_rec rec;
+    struct pg_rec before = { 0 };
+    struct pg_fences f;
+
+    pg_fences_of(img, &f);
+    for (unsigned i = 0; i < img->n; i++) {
+        uint32_t off = (uint32_t)pg_slots(img)[i] * PG_REC_ALIGN;
+
+        if (off < img->recs_off || off >= img->used ||
+            pg_rec_parse(pg_at(img, off), img->used - off, &rec) == 0)
+            return false;
+        if (!work && off != img->recs_off + recs_len)
+            return false;
+        if (pg_heads(img)[i] != pg_head(rec.suffix, rec.suffix_len))
+            return false;
+        if (i > 0 && pg_cmp(before.suffix, before.suffix_len, rec.suffix,
+                            rec.suffix_len) >= 0)
+            return false;
+        if (pg_image_key_cmp(img, i, f.lower.data, f.lower.size) < 0)
+            return false;
+        if (f.has_upper &&
+            pg_image_key_cmp(img, i, f.upper.data, f.upper.size) >= 0)
+            return false;
+        if (!value_ok(img, &rec))
+            return false;
+        if (work) {
+            if (pg_at(img, img->ages_off)[i] > 1)
+                return false;
+            nchanged += pg_at(img, img->ages_off)[i];
+        }
+        if (rec.entry == PG_ENTRY_TOMB) {
+            ntomb++;
+            tomb_bytes += rec.size;
+        }
+        recs_len += rec.size;
+        before = rec;
+    }
+    return ntomb == img->ntomb && nchanged == img->nchanged &&
+           tomb_bytes == img->tomb_bytes &&
+           recs_len + img->garbage == img->used - img->recs_off;
+}
+
+bool pg_check_image(const struct pg_image *img)
+{
+    struct pg_fences f;
+
+    if (img->magic != PG_IMAGE_MAGIC ||
+        !pg_kind_level_ok(img->kind, img->level))
+        return false;
+    if (!pg_kind_slotted(img->kind))
+        return img->recs_off == sizeof(*img) && img->recs_off <= img->used &&
+               img->used <= img->cap && img->cap <= PG_IMAGE_MAX &&
+               img->n == 0 && img->flags == PG_IMAGE_UPPER_INF;
+    if (!parts_ok(img) || !fences_ok(img) || !slots_ok(img))
+        return false;
+    if (pg_is_work(img))
+        return true;
+
+    /* PG-8: a committed image has nothing that it could do without. */
+    if (img->slot_cap != img->n || img->garbage != 0 || img->ntomb != 0 ||
+        (img->flags & ~PG_IMAGE_UPPER_INF) != 0)
+        return false;
+    if (img->kind == PG_LEAF)
+        return true;
+    pg_fences_of(img, &f);
+    return img->n > 0 &&
+           pg_image_key_cmp(img, 0, f.lower.data, f.lower.size) == 0;
+}

@@ -1,0 +1,458 @@
+/*
+ * pg.h - what a page is: references, images, fragments, the combiner.
+ *
+ * Pure functions over memory: no I/O, no locks, no allocation, no globals. A
+ * page lives in two forms. On disk it is a chain of fragments, of which the
+ * newest self-contained one holds the whole page and the newer ones only what
+ * changed. In memory it is one image in one segment: a committed image is
+ * compact and never modified, a working image has slack and belongs to one
+ * write transaction. Bytes from a file are checked, never trusted: whatever
+ * they are, the answer is an image or QUIRE_CORRUPT.
+ */
+#ifndef QUIRE_PAGES_PG_H
+#define QUIRE_PAGES_PG_H
+
+#include <stdatomic.h>
+
+#include "alloc/base.h"
+#include "quire.h"
+
+/* ---- image ids ---- */
+
+/*
+ * u64 = 48-bit file offset in 16-byte units << 16 | 16-bit recycle epoch of
+ * the span. Address, cache key, hint check and guard against reuse in one.
+ */
+typedef uint64_t pg_id;
+
+#define PG_ID_NONE ((pg_id)0) /* offset 0 is a superblock */
+#define PG_ALIGN 16u          /* bytes: fragments start at multiples of it */
+
+static inline pg_id pg_id_make(uint64_t off, uint16_t epoch)
+{
+    return (off / PG_ALIGN) << 16 | epoch;
+}
+
+static inline uint64_t pg_id_off(pg_id id)
+{
+    return (id >> 16) * PG_ALIGN;
+}
+
+/* ---- limits ---- */
+
+#define PG_CHAIN_MAX (QUIRE_WINDOW_MAX - 1) /* fragments below the newest */
+#define PG_LEVEL_MAX 24u                    /* height of a tree - 1 */
+#define PG_IMAGE_MAX QUIRE_SEG_MAX          /* bytes of an image */
+/* Payload bytes of an overflow page: header, and the tail of an output block,
+ * fit beside it into 256 KiB. */
+#define PG_OVERFLOW_MAX ((size_t)253952)
+/* Fragments in a page's raw body are at most this long. */
+#define PG_RAW_MAX PG_OVERFLOW_MAX
+
+static inline size_t pg_key_max(uint32_t page_bytes)
+{
+    return page_bytes / 8;
+}
+
+/* Values longer than this go to overflow pages. */
+static inline size_t pg_inline_max(uint32_t page_bytes)
+{
+    return page_bytes / 4;
+}
+
+/* ---- page references ---- */
+
+/* Kinds of fragment; the numbers are on disk. */
+enum pg_kind {
+    PG_LEAF = 1,
+    PG_INNER = 2,
+    PG_OVERFLOW = 3, /* a piece of a large value: plain bytes */
+    PG_OVINDEX = 4,  /* references of a large value's pieces */
+    PG_DEAD = 5,     /* a list of fragments that a commit made dead */
+    PG_RECORD = 6,   /* a commit record */
+};
+
+struct pg_link {
+    pg_id id;
+    uint32_t stored_len; /* bytes of the whole fragment, padding left out */
+    uint32_t raw_len;    /* bytes of its body, decompressed */
+};
+
+/*
+ * Where a page version is, and all that a load must know to reserve its memory
+ * and read the chain at once. Kept in the parent's entry, or in the commit
+ * record or the catalogue for a root.
+ */
+struct pg_ref {
+    pg_id id;            /* newest fragment; PG_ID_NONE: no page */
+    uint64_t sum;        /* its checksum */
+    quire_rev birth;     /* revision that wrote it */
+    uint64_t count;      /* records in and below the page; bytes for overflow */
+    uint32_t stored_len; /* bytes of the newest fragment */
+    uint32_t raw_len;    /* bytes of its body, decompressed */
+    uint32_t image_len;  /* bytes of the committed image */
+    uint8_t kind;        /* enum pg_kind */
+    uint8_t level;       /* 0: leaf */
+    uint8_t nchain;      /* 0 .. PG_CHAIN_MAX */
+    bool intent;         /* `id` is the number of a changed page that belongs to
+                            a running transaction; never in a file */
+    struct pg_link chain[PG_CHAIN_MAX]; /* older fragments, newest first, the
+                                           last is self-contained */
+};
+
+/* Bytes of an encoded reference: at most; with `nchain` links at most. */
+#define PG_REF_BYTES(nchain) (54u + 18u * (nchain))
+#define PG_REF_BYTES_MAX PG_REF_BYTES(PG_CHAIN_MAX)
+
+/* Encode into `buf` (PG_REF_BYTES(ref->nchain) bytes); returns the length. The
+ * image id is the first 8 bytes, little-endian. "No page" becomes zeros. */
+size_t pg_ref_encode(const struct pg_ref *ref, uint8_t *buf);
+
+/* Decode; trailing bytes are ignored. Returns QUIRE_OK; CORRUPT, *ref is then
+ * undefined. References to intents are accepted (`intent` says so; of their
+ * lengths nothing is asked), and so is "no page", which is all zeros. */
+quire_status pg_ref_decode(const void *buf, size_t len,
+                           struct pg_ref *ref) QUIRE_MUST_CHECK;
+
+/* The image id of an encoded reference of at least 8 bytes. */
+static inline pg_id pg_ref_peek_id(const void *buf)
+{
+    return ra_le64(buf);
+}
+
+/* ---- varints: LEB128, shortest form only ---- */
+
+#define PG_VARINT_MAX 10u /* bytes */
+size_t pg_varint_encode(uint8_t *buf, uint64_t value);
+/* Returns the bytes read; 0: cut, overlong or more than 64 bits. */
+size_t pg_varint_decode(const uint8_t *buf, size_t len, uint64_t *value);
+
+/* ---- images ---- */
+
+/* Where a reader remembers the cache frame of a child; the cache's pc_hint. */
+typedef _Atomic uint32_t pg_hint;
+
+#define PG_HINT_NONE UINT32_MAX
+
+/* How an entry's value is to be read. */
+enum pg_entry {
+    PG_ENTRY_PLAIN = 0,    /* the value, or an encoded pg_ref in inner pages */
+    PG_ENTRY_TOMB = 1,     /* deleted; in working images and fragments only */
+    PG_ENTRY_OVERFLOW = 2, /* a struct pg_large, encoded */
+};
+
+/*
+ * The header of every image, at the start of its segment. Offsets are from
+ * there. Committed images are immutable but for the hints; a working image
+ * belongs to the owner thread. Only leaf and inner pages have slots; for
+ * overflow pages, `recs_off` and `used` bound the bytes.
+ */
+struct pg_image {
+    uint32_t magic;
+    uint8_t kind;        /* enum pg_kind */
+    uint8_t level;       /* 0: leaf */
+    uint8_t flags;       /* PG_IMAGE_* */
+    uint8_t nchain;      /* links below the newest fragment */
+    uint32_t cap;        /* bytes of the segment that may be used */
+    uint32_t used;       /* bytes: end of the records */
+    uint32_t n;          /* slots, tombstones included */
+    uint32_t ntomb;      /* of these, tombstones */
+    uint32_t nchanged;   /* of these, changed by the owning transaction */
+    uint32_t slot_cap;   /* slots that there is room for */
+    uint32_t garbage;    /* bytes of records no slot points to */
+    uint32_t tomb_bytes; /* bytes of the tombstones' records */
+    uint32_t lower_len;  /* bytes of the lower fence: least possible key */
+    uint32_t upper_len;  /* bytes of the upper fence: keys are below it */
+    uint32_t prefix_len; /* bytes that all keys begin with, left out in slots:
+                             the common prefix of the fences */
+    uint32_t lower_off;
+    uint32_t upper_off;
+    uint32_t sums_off;  /* u64[nchain]: checksums of the chain's links */
+    uint32_t heads_off; /* u32[slot_cap]: first key bytes after the prefix */
+    uint32_t slots_off; /* u16[slot_cap]: record offsets / 4 */
+    uint32_t ages_off;  /* u8[slot_cap], working images: 1 changed; else 0 */
+    uint32_t hints_off; /* pg_hint[n], committed inner images; else 0 */
+    uint32_t recs_off;  /* records, or an overflow page's bytes */
+    quire_rev birth;    /* committed: of the newest fragment */
+    pg_id id;           /* committed: image id */
+};
+
+#define PG_IMAGE_WORK 1u      /* a working image */
+#define PG_IMAGE_WHOLE 2u     /* working: will be written self-contained */
+#define PG_IMAGE_UPPER_INF 4u /* no upper fence: the rightmost page */
+
+struct pg_key { /* prefix, then suffix, is the key */
+    const uint8_t *prefix;
+    const uint8_t *suffix;
+    uint32_t prefix_len;
+    uint32_t suffix_len;
+};
+
+/* The key of slot `i` < img->n, and a copy of it into `buf`, which must hold
+ * prefix and suffix; returns its length. */
+void pg_image_key(const struct pg_image *img, unsigned i, struct pg_key *key);
+size_t pg_image_key_copy(const struct pg_image *img, unsigned i, void *buf);
+
+/* The value of slot `i`, and how to read it. */
+enum pg_entry pg_image_value(const struct pg_image *img, unsigned i,
+                             struct quire_val *val);
+
+/*
+ * The first slot whose key is >= `key` (img->n if none); *found says whether it
+ * is equal. Tombstones count. Any key, also one outside the fences.
+ */
+unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
+                       bool *found);
+
+/* Inner pages: the slot of the child that holds `key`, which is not below the
+ * lower fence; with `below`, the child that holds the greatest keys below
+ * `key` (slot 0 when `key` is the lower fence). Tombstones are passed over to
+ * the left: the keys of a child that went belong to its left neighbour, and
+ * slot 0 is never deleted. */
+unsigned pg_image_child(const struct pg_image *img, const void *key, size_t len,
+                        bool below);
+
+/* Compare the key of slot `i` with `key` bytewise: < 0, 0, > 0. */
+int pg_image_key_cmp(const struct pg_image *img, unsigned i, const void *key,
+                     size_t len);
+
+/* The fences. upper: false when there is none. */
+void pg_image_lower(const struct pg_image *img, struct quire_val *fence);
+bool pg_image_upper(const struct pg_image *img, struct quire_val *fence);
+
+/* The hint beside slot `i` of a committed inner image; NULL elsewhere. */
+pg_hint *pg_image_hint(const struct pg_image *img, unsigned i);
+
+/* An overflow page's bytes. */
+void pg_image_bytes(const struct pg_image *img, struct quire_val *bytes);
+
+/* Verify every invariant of an image; false for the first that does not hold.
+ * For assertions and tests; O(n). */
+bool pg_check_image(const struct pg_image *img);
+
+/* ---- working images ---- */
+
+/* Bytes that a committed image of the live entries of `img` needs, with no
+ * chain: what page sizes are compared with when splitting and merging. O(1).
+ * In inner pages the padding of references counts, so that it is a bound. */
+size_t pg_work_content(const struct pg_image *img);
+
+/* Most bytes that one more entry adds to the above: the whole key, and the
+ * hint of an inner page, are counted. */
+size_t pg_entry_bytes(size_t key_len, size_t val_len);
+
+/* An empty working image, WHOLE, in `seg` of `cap` bytes; `upper` NULL: none.
+ * false when `cap` is too small. The fences are copied. */
+bool pg_work_init(void *seg, size_t cap, enum pg_kind kind, unsigned level,
+                  const struct quire_val *lower, const struct quire_val *upper);
+
+/*
+ * Copy `src` (committed or working) into `seg` as a working image, with records
+ * packed and what room is left over shared between slots and records. Changed
+ * marks, tombstones and WHOLE are kept from a working source. false when `cap`
+ * is too small. `seg` must not overlap `src`.
+ */
+bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap);
+
+/* Smallest `cap` with which pg_work_copy() succeeds and an entry of these
+ * lengths can be put afterwards. */
+size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len);
+
+/*
+ * Put an entry, replacing one with the same key; marks it changed. `key` is
+ * within the fences; neither it nor `val` lies in `img`. false when there is
+ * no room: nothing has changed, and the caller copies to a larger (or
+ * compacted) image. A replacement that is not longer never fails. *existed
+ * (may be NULL): a live entry was replaced.
+ */
+bool pg_work_put(struct pg_image *img, const struct quire_val *key,
+                 const struct quire_val *val, enum pg_entry entry,
+                 bool *existed) QUIRE_MUST_CHECK;
+
+/* Delete the live entry in slot `i`: WHOLE images lose the slot, others keep a
+ * changed tombstone. Needs no room. */
+void pg_work_del(struct pg_image *img, unsigned i);
+
+/* Overwrite the value of slot `i` in place, at most as long as it is; a shorter
+ * one is padded with zeros to the old length. Marks it changed if `change`. */
+void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,
+                 bool change);
+
+/*
+ * Where to split: the slot that becomes the first of the right half, 1 .. n-1,
+ * halving the bytes; with `ascending`, at the end, so that the left half stays
+ * as full as `page_bytes` allows. Needs n >= 2; counts live entries only.
+ */
+unsigned pg_work_split_point(const struct pg_image *img, size_t page_bytes,
+                             bool ascending);
+
+/* The shortest separator for a split at slot `at`: greater than the key at-1,
+ * not greater than the key at. For inner pages it is the key at `at` itself.
+ * Writes it to `buf` (of pg_key_max() bytes) and returns its length. */
+size_t pg_work_separator(const struct pg_image *img, unsigned at, void *buf);
+
+/* Copy the live entries of slots from .. to-1 into `seg` as a working, WHOLE
+ * image with these fences (upper NULL: none), all marked changed. false when
+ * `cap` is too small. */
+bool pg_work_slice(const struct pg_image *src, unsigned from, unsigned to,
+                   const struct quire_val *lower, const struct quire_val *upper,
+                   void *seg, size_t cap);
+
+/* The live entries of two neighbours as one WHOLE working image, with left's
+ * lower and right's upper fence. false when `cap` is too small. */
+bool pg_work_merge(const struct pg_image *left, const struct pg_image *right,
+                   void *seg, size_t cap);
+
+/* Bytes of the committed image of a working image; and build it in `seg`, for
+ * the version that `ref` names, whose links have the checksums `sums`. Trailing
+ * padding of references in inner pages is trimmed. false when too small. */
+size_t pg_image_compact_bytes(const struct pg_image *img, unsigned nchain);
+bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
+                      const uint64_t *sums, void *seg, size_t cap);
+
+/* ---- fragments ---- */
+
+/* What a fragment is made from. */
+struct pg_frag_in {
+    enum pg_kind kind;
+    uint8_t level;
+    bool self_contained;
+    pg_id id; /* where it will be */
+    quire_rev birth;
+    uint64_t count; /* becomes ref->count */
+    uint32_t nentries;
+    uint32_t image_len; /* becomes ref->image_len */
+    uint8_t nchain;     /* links below; 0 if self-contained */
+    struct pg_link chain[PG_CHAIN_MAX];
+    uint64_t sums[PG_CHAIN_MAX]; /* their checksums */
+    const void *body;
+    size_t body_len; /* <= PG_RAW_MAX */
+};
+
+#define PG_FRAG_HEADER 64u /* bytes */
+
+/* Most bytes of a fragment with this body and chain. */
+static inline size_t pg_frag_bound(size_t body_len, unsigned nchain)
+{
+    return PG_FRAG_HEADER + nchain * 32u + body_len;
+}
+
+/* The body of a working image's fragment in `buf` of `cap` bytes: all live
+ * entries, or with `delta` the changed ones, tombstones included. Values of
+ * inner pages are trimmed to their references. Returns its length, 0 when
+ * `cap` is too small; *nentries. */
+size_t pg_body_encode(const struct pg_image *img, bool delta, void *buf,
+                      size_t cap, uint32_t *nentries);
+
+/* Most bytes of that body. O(1) without, O(n) with delta. */
+size_t pg_body_bound(const struct pg_image *img, bool delta);
+
+/*
+ * Encode a fragment into `out` of `cap` bytes, compressed when that is shorter
+ * by at least an eighth, and the reference to it in *ref. Returns its length;
+ * 0 when `cap` is less than pg_frag_bound().
+ */
+size_t pg_frag_encode(const struct pg_frag_in *in, void *out, size_t cap,
+                      struct pg_ref *ref);
+
+/* A fragment's header, decoded and found plausible. */
+struct pg_frag {
+    enum pg_kind kind;
+    uint8_t level;
+    bool self_contained;
+    bool lz4;
+    uint8_t nchain;
+    pg_id id;
+    quire_rev birth;
+    uint64_t count;
+    uint64_t sum; /* as stored; checked by pg_frag_check() */
+    uint32_t nentries;
+    uint32_t image_len;
+    uint32_t stored_len; /* bytes of the fragment, header included */
+    uint32_t raw_len;
+    uint32_t body_off; /* bytes from the fragment's start */
+    struct pg_link chain[PG_CHAIN_MAX];
+    uint64_t sums[PG_CHAIN_MAX];
+};
+
+/*
+ * Decode the header in the first `len` (>= PG_FRAG_HEADER) bytes at `buf`,
+ * without the chain and without the checksum: how recovery walks a batch.
+ * Returns QUIRE_OK; CORRUPT: no fragment header is here.
+ */
+quire_status pg_frag_peek(const void *buf, size_t len,
+                          struct pg_frag *frag) QUIRE_MUST_CHECK;
+
+/* Decode the whole fragment in `buf`, exactly `len` bytes: header, chain,
+ * checksum, and that it is the one that was asked for: its id, `sum` (when not
+ * NULL). Returns QUIRE_OK; CORRUPT with the offset in the detail. */
+quire_status pg_frag_check(const void *buf, size_t len, pg_id id,
+                           const uint64_t *sum,
+                           struct pg_frag *frag) QUIRE_MUST_CHECK;
+
+/*
+ * The body of a checked fragment: in place when stored raw, else decompressed
+ * into `raw` of `cap` >= frag->raw_len bytes. Returns QUIRE_OK; CORRUPT.
+ */
+quire_status pg_frag_body(const struct pg_frag *frag, const void *buf,
+                          void *raw, size_t cap,
+                          struct quire_val *body) QUIRE_MUST_CHECK;
+
+/*
+ * Put a page together: bodies[0] is the newest fragment's, the last is
+ * self-contained and the only one that is. Entries of newer fragments hide
+ * older ones, tombstones included. Builds the committed image of `ref` in
+ * `seg` of `cap` bytes, checking structure, order and bounds on the way.
+ * `page_bytes` bounds key lengths.
+ *
+ * Returns: QUIRE_OK; CORRUPT: `seg` is then undefined. No allocation.
+ */
+quire_status pg_combine(const struct pg_ref *ref, const struct pg_frag *frags,
+                        const struct quire_val *bodies, unsigned n,
+                        uint32_t page_bytes, void *seg,
+                        size_t cap) QUIRE_MUST_CHECK;
+
+/* The image of an overflow, ovindex or dead page: header and plain bytes. The
+ * bytes may already be in their place, pg_image_plain_bytes(0) into `seg`. */
+quire_status pg_image_plain(const struct pg_ref *ref,
+                            const struct quire_val *body, void *seg,
+                            size_t cap) QUIRE_MUST_CHECK;
+
+/* Bytes of the image of a plain page of `nbytes`. */
+size_t pg_image_plain_bytes(size_t nbytes);
+
+/* ---- large values ---- */
+
+/*
+ * What stands in a leaf for a value in overflow pages: its length, the length
+ * of every piece but the last, and the reference of the only piece (kind
+ * OVERFLOW) or of the index (kind OVINDEX), whose body is one struct
+ * pg_ovslot for each piece. Encoded in exactly PG_LARGE_BYTES, so that a
+ * reference to an intent can be replaced in place.
+ */
+struct pg_large {
+    uint64_t size;        /* bytes of the value */
+    uint32_t piece_bytes; /* PG_OVERFLOW_MAX when written by this version */
+    struct pg_ref ref;
+};
+
+#define PG_LARGE_BYTES 80u
+
+size_t pg_large_encode(const struct pg_large *large, uint8_t *buf);
+quire_status pg_large_decode(const struct quire_val *val,
+                             struct pg_large *large) QUIRE_MUST_CHECK;
+
+/* One piece in an index; 24 bytes on disk. */
+struct pg_ovslot {
+    pg_id id;
+    uint64_t sum;
+    uint32_t stored_len;
+    uint32_t raw_len;
+};
+
+#define PG_OVSLOT_BYTES 24u
+
+void pg_ovslot_encode(const struct pg_ovslot *slot, uint8_t *buf);
+void pg_ovslot_decode(const uint8_t *buf, struct pg_ovslot *slot);
+
+#endif /* QUIRE_PAGES_PG_H */

@@ -1,0 +1,321 @@
+/*
+ * pg_impl.h - what the files of pages/ share: records, layouts, the builder of
+ * committed images.
+ *
+ * A record is the same in images and in fragment bodies (PG-3):
+ *
+ *     control | varint suffix length | varint value length | suffix | value |
+ *     zeros to a multiple of 4
+ *
+ * There are two ways to read one. pg_rec_read() believes it: for images, which
+ * were checked when they were built. pg_rec_parse() does not: for bodies.
+ */
+#ifndef QUIRE_PAGES_PG_IMPL_H
+#define QUIRE_PAGES_PG_IMPL_H
+
+#include <assert.h>
+
+#include "pages/pg.h"
+
+#define PG_IMAGE_MAGIC 0x496d6751u /* "QgmI" */
+#define PG_REC_ALIGN 4u            /* bytes; slots are offsets / 4 */
+#define PG_REC_ENTRY 3u            /* control byte: enum pg_entry */
+
+/* Bytes of a working image's slot: head, offset, age. */
+#define PG_WORK_SLOT 7u
+
+/* ---- byte strings that may be empty, and then have no address ---- */
+
+static inline void pg_copy(void *to, const void *from, size_t len)
+{
+    if (len != 0)
+        memcpy(to, from, len);
+}
+
+/* Bytewise order, a prefix before what it is a prefix of. */
+static inline int pg_cmp(const void *a, size_t alen, const void *b, size_t blen)
+{
+    size_t m = alen < blen ? alen : blen;
+    int c = m == 0 ? 0 : memcmp(a, b, m);
+
+    if (c != 0)
+        return c;
+    return alen < blen ? -1 : alen > blen;
+}
+
+static inline size_t pg_common(const void *a, size_t alen, const void *b,
+                               size_t blen)
+{
+    const uint8_t *x = a;
+    const uint8_t *y = b;
+    size_t m = alen < blen ? alen : blen;
+    size_t i = 0;
+
+    while (i < m && x[i] == y[i])
+        i++;
+    return i;
+}
+
+/* The first four bytes as a big-endian number, short strings zero padded: the
+ * order of heads is the order of strings, but for equal heads. */
+static inline uint32_t pg_head(const uint8_t *p, size_t len)
+{
+    uint32_t v = 0;
+
+    if (QUIRE_LIKELY(len >= 4)) {
+        memcpy(&v, p, 4);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        v = __builtin_bswap32(v);
+#endif
+        return v;
+    }
+    for (size_t i = 0; i < len; i++)
+        v |= (uint32_t)p[i] << (24 - 8 * i);
+    return v;
+}
+
+static inline bool pg_zero(const uint8_t *p, size_t len)
+{
+    uint8_t any = 0;
+
+    for (size_t i = 0; i < len; i++)
+        any |= p[i];
+    return any == 0;
+}
+
+/* ---- records ---- */
+
+struct pg_rec {
+    const uint8_t *start;
+    const uint8_t *suffix;
+    const uint8_t *val;
+    uint32_t suffix_len;
+    uint32_t val_len;
+    uint32_t size; /* bytes with padding */
+    enum pg_entry entry;
+};
+
+static inline size_t pg_varint_bytes(uint64_t v)
+{
+    size_t n = 1;
+
+    for (; v >= 0x80; v >>= 7)
+        n++;
+    return n;
+}
+
+/* Bytes of a record with padding. */
+static inline size_t pg_rec_bytes(size_t suffix_len, size_t val_len)
+{
+    return ra_round_up(1 + pg_varint_bytes(suffix_len) +
+                           pg_varint_bytes(val_len) + suffix_len + val_len,
+                       PG_REC_ALIGN);
+}
+
+/* A varint known to be good and below 2^21. */
+static inline uint32_t pg_len_read(const uint8_t **p)
+{
+    const uint8_t *q = *p;
+    uint32_t v = *q++;
+
+    if (QUIRE_UNLIKELY(v >= 0x80)) {
+        v = (v & 0x7f) | (uint32_t)(*q & 0x7f) << 7;
+        if (*q++ >= 0x80)
+            v |= (uint32_t)*q++ << 14;
+    }
+    *p = q;
+    return v;
+}
+
+static inline void pg_rec_read(const uint8_t *p, struct pg_rec *rec)
+{
+    rec->start = p;
+    rec->entry = (enum pg_entry)(*p++ & PG_REC_ENTRY);
+    rec->suffix_len = pg_len_read(&p);
+    rec->val_len = pg_len_read(&p);
+    rec->suffix = p;
+    rec->val = p + rec->suffix_len;
+    rec->size = (uint32_t)ra_round_up(
+        (size_t)(rec->val + rec->val_len - rec->start), PG_REC_ALIGN);
+}
+
+/* Read a record from untrusted bytes, `avail` of them. Returns its size, 0
+ * when it is not one. */
+static inline size_t pg_rec_parse(const uint8_t *p, size_t avail,
+                                  struct pg_rec *rec)
+{
+    uint64_t slen, vlen;
+    size_t off = 1, n, end, size;
+
+    if (avail < PG_REC_ALIGN || p[0] > PG_ENTRY_OVERFLOW)
+        return 0;
+    if (QUIRE_LIKELY(p[1] < 0x80 && p[2] < 0x80)) {
+        slen = p[1];
+        vlen = p[2];
+        off = 3;
+    } else {
+        n = pg_varint_decode(p + off, avail - off, &slen);
+        off += n;
+        if (n == 0 || slen > avail)
+            return 0;
+        n = pg_varint_decode(p + off, avail - off, &vlen);
+        off += n;
+        if (n == 0 || vlen > avail)
+            return 0;
+    }
+    end = off + slen + vlen;
+    size = ra_round_up(end, PG_REC_ALIGN);
+    if (size > avail || !pg_zero(p + end, size - end))
+        return 0;
+    rec->start = p;
+    rec->entry = (enum pg_entry)p[0];
+    rec->suffix_len = (uint32_t)slen;
+    rec->val_len = (uint32_t)vlen;
+    rec->suffix = p + off;
+    rec->val = p + off + slen;
+    rec->size = (uint32_t)size;
+    return size;
+}
+
+/*
+ * Write a record whose suffix comes in two parts (either may be empty); the
+ * second and the value may overlap the destination from behind, as when a
+ * record shrinks in its place. Returns its size.
+ */
+size_t pg_rec_write(uint8_t *to, enum pg_entry entry, const void *s1,
+                    size_t s1_len, const void *s2, size_t s2_len,
+                    const void *val, size_t val_len);
+
+/* ---- reading images ---- */
+
+static inline const uint8_t *pg_at(const struct pg_image *img, uint32_t off)
+{
+    return (const uint8_t *)img + off;
+}
+
+static inline uint8_t *pg_at_mut(struct pg_image *img, uint32_t off)
+{
+    return (uint8_t *)img + off;
+}
+
+static inline const uint32_t *pg_heads(const struct pg_image *img)
+{
+    return (const uint32_t *)(const void *)pg_at(img, img->heads_off);
+}
+
+static inline const uint16_t *pg_slots(const struct pg_image *img)
+{
+    return (const uint16_t *)(const void *)pg_at(img, img->slots_off);
+}
+
+static inline const uint8_t *pg_rec_at(const struct pg_image *img, unsigned i)
+{
+    return pg_at(img, (uint32_t)pg_slots(img)[i] * PG_REC_ALIGN);
+}
+
+static inline bool pg_is_work(const struct pg_image *img)
+{
+    return (img->flags & PG_IMAGE_WORK) != 0;
+}
+
+static inline bool pg_is_tomb(const struct pg_image *img, unsigned i)
+{
+    return (*pg_rec_at(img, i) & PG_REC_ENTRY) == PG_ENTRY_TOMB;
+}
+
+/* Bytes of the live entries' records. */
+static inline uint32_t pg_live_bytes(const struct pg_image *img)
+{
+    return img->used - img->recs_off - img->garbage - img->tomb_bytes;
+}
+
+/* Read the record of slot `i` as it will be written: without the padding behind
+ * the reference of an inner page. */
+void pg_rec_trim(const struct pg_image *img, unsigned i, struct pg_rec *rec);
+
+/* Fences as byte strings; the upper one NULL when there is none. */
+struct pg_fences {
+    struct quire_val lower;
+    struct quire_val upper;
+    bool has_upper;
+};
+
+void pg_fences_of(const struct pg_image *img, struct pg_fences *f);
+
+/* What all keys between the fences begin with. */
+size_t pg_fences_prefix(const struct pg_fences *f);
+
+/* ---- layouts ---- */
+
+/* Offsets of a committed image's parts (PG-6). */
+struct pg_layout {
+    uint32_t sums;
+    uint32_t lower;
+    uint32_t upper;
+    uint32_t heads;
+    uint32_t hints; /* 0 in leaves */
+    uint32_t slots;
+    uint32_t recs;
+};
+
+/* Where the parts of a committed image are; returns where its records begin,
+ * so that its length is that plus the bytes of the records. */
+size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
+                    size_t upper_len, size_t n, struct pg_layout *lay);
+
+/* ---- building a committed image, records in key order ---- */
+
+struct pg_build {
+    struct pg_image *img;
+    uint32_t *heads;
+    uint16_t *slots;
+    uint32_t n; /* records so far */
+};
+
+/*
+ * Begin the committed image of `ref` with room for exactly `n` records of
+ * `recs_len` bytes together. false when `cap` is too small.
+ */
+bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
+                    const uint64_t *sums, const struct pg_fences *fences,
+                    size_t n, size_t recs_len, void *seg, size_t cap);
+
+/* Enter the record that the caller has written, or will write, at `off` bytes
+ * from the image's start. */
+static inline void pg_build_slot(struct pg_build *b, uint32_t off,
+                                 const uint8_t *suffix, size_t suffix_len)
+{
+    b->heads[b->n] = pg_head(suffix, suffix_len);
+    b->slots[b->n] = (uint16_t)(off / PG_REC_ALIGN);
+    b->n++;
+}
+
+/* ---- bodies (body.c has the layout) ---- */
+
+#define PG_BODY_HEADER 16u       /* bytes */
+#define PG_BODY_NO_UPPER 0xffffu /* upper_len: there is no upper fence */
+
+/* ---- references ---- */
+
+/* As pg_ref_decode(), and says how many bytes it took. */
+quire_status pg_ref_parse(const uint8_t *buf, size_t len, struct pg_ref *ref,
+                          size_t *used) QUIRE_MUST_CHECK;
+
+/* Bytes of a good encoded reference. */
+size_t pg_ref_bytes(const uint8_t *buf);
+
+/* Does a page of this kind have slots? */
+static inline bool pg_kind_slotted(unsigned kind)
+{
+    return kind == PG_LEAF || kind == PG_INNER;
+}
+
+/* Can there be a page of this kind at this level? */
+static inline bool pg_kind_level_ok(unsigned kind, unsigned level)
+{
+    if (kind < PG_LEAF || kind > PG_RECORD || level > PG_LEVEL_MAX)
+        return false;
+    return kind == PG_INNER ? level != 0 : level == 0;
+}
+
+#endif /* QUIRE_PAGES_PG_IMPL_H */

@@ -1,0 +1,187 @@
+/*
+ * ref.c - page references as bytes.
+ *
+ *     0   u64 image id          so that a look-up can peek at it
+ *     8   u64 checksum
+ *     16  u8  kind              bit 7: a reference to an intent
+ *     17  u8  level
+ *     18  u8  nchain
+ *     19  varints birth, count, stored_len, raw_len, image_len
+ *         for each link: u64 image id, varint stored_len, varint raw_len
+ *
+ * A reference that was read from a file decides how much memory a load
+ * reserves and how much it reads, so every length is bounded here. References
+ * to intents exist in working images only; their lengths mean nothing.
+ */
+#include "pages/pg_impl.h"
+
+#define REF_FIXED 19u /* bytes before the varints */
+#define REF_INTENT 0x80u
+
+static_assert(REF_FIXED + 10 + 10 + 5 + 5 + 5 == PG_REF_BYTES(0),
+              "PG_REF_BYTES: fixed part");
+static_assert(8 + 5 + 5 == PG_REF_BYTES(1) - PG_REF_BYTES(0),
+              "PG_REF_BYTES: link");
+static_assert(PG_CHAIN_MAX < 256 && PG_LEVEL_MAX < 256, "one byte each");
+
+/* A fragment's lengths, as a reference or a link claims them. */
+static bool lens_ok(uint64_t stored_len, uint64_t raw_len)
+{
+    return stored_len >= PG_FRAG_HEADER &&
+           stored_len <= pg_frag_bound(PG_RAW_MAX, PG_CHAIN_MAX) &&
+           raw_len <= PG_RAW_MAX;
+}
+
+size_t pg_ref_encode(const struct pg_ref *ref, uint8_t *buf)
+{
+    size_t n = REF_FIXED;
+
+    if (ref->id == PG_ID_NONE && !ref->intent) {
+        memset(buf, 0, REF_FIXED + 5);
+        return REF_FIXED + 5;
+    }
+    QUIRE_ASSERT(ref->nchain <= PG_CHAIN_MAX);
+    ra_put_le64(buf, ref->id);
+    ra_put_le64(buf + 8, ref->sum);
+    buf[16] = (uint8_t)(ref->kind | (ref->intent ? REF_INTENT : 0));
+    buf[17] = ref->level;
+    buf[18] = ref->nchain;
+    n += pg_varint_encode(buf + n, ref->birth);
+    n += pg_varint_encode(buf + n, ref->count);
+    n += pg_varint_encode(buf + n, ref->stored_len);
+    n += pg_varint_encode(buf + n, ref->raw_len);
+    n += pg_varint_encode(buf + n, ref->image_len);
+    for (unsigned i = 0; i < ref->nchain; i++) {
+        ra_put_le64(buf + n, ref->chain[i].id);
+        n += 8;
+        n += pg_varint_encode(buf + n, ref->chain[i].stored_len);
+        n += pg_varint_encode(buf + n, ref->chain[i].raw_len);
+    }
+    return n;
+}
+
+/* Read a varint that fits 32 bits; 0: it does not. */
+static size_t u32_decode(const uint8_t *buf, size_t len, uint32_t *value)
+{
+    uint64_t v;
+    size_t n = pg_varint_decode(buf, len, &v);
+
+    if (n == 0 || v > UINT32_MAX)
+        return 0;
+    *value = (uint32_t)v;
+    return n;
+}
+
+/* The varints and links of `ref`, whose fixed part is decoded. Returns the
+ * bytes read, 0 when they are no good. */
+static size_t tail_decode(const uint8_t *buf, size_t len, struct pg_ref *ref)
+{
+    size_t n = 0, k;
+
+    k = pg_varint_decode(buf, len, &ref->birth);
+    if (k == 0)
+        return 0;
+    n += k;
+    k = pg_varint_decode(buf + n, len - n, &ref->count);
+    if (k == 0)
+        return 0;
+    n += k;
+    k = u32_decode(buf + n, len - n, &ref->stored_len);
+    if (k == 0)
+        return 0;
+    n += k;
+    k = u32_decode(buf + n, len - n, &ref->raw_len);
+    if (k == 0)
+        return 0;
+    n += k;
+    k = u32_decode(buf + n, len - n, &ref->image_len);
+    if (k == 0)
+        return 0;
+    n += k;
+    for (unsigned i = 0; i < ref->nchain; i++) {
+        struct pg_link *link = &ref->chain[i];
+
+        if (len - n < 8)
+            return 0;
+        link->id = ra_le64(buf + n);
+        n += 8;
+        k = u32_decode(buf + n, len - n, &link->stored_len);
+        if (k == 0)
+            return 0;
+        n += k;
+        k = u32_decode(buf + n, len - n, &link->raw_len);
+        if (k == 0)
+            return 0;
+        n += k;
+        if (link->id == PG_ID_NONE || !lens_ok(link->stored_len, link->raw_len))
+            return 0;
+    }
+    return n;
+}
+
+/* Is what was decoded something that the encoder writes? */
+static bool ref_ok(const struct pg_ref *ref)
+{
+    if (ref->id == PG_ID_NONE && !ref->intent)
+        return ref->sum == 0 && ref->kind == 0 && ref->level == 0 &&
+               ref->nchain == 0 && ref->birth == 0 && ref->count == 0 &&
+               ref->stored_len == 0 && ref->raw_len == 0 && ref->image_len == 0;
+    if (!pg_kind_level_ok(ref->kind, ref->level))
+        return false;
+    if (ref->nchain != 0 && !pg_kind_slotted(ref->kind))
+        return false;
+    if (ref->intent)
+        return true;
+    return lens_ok(ref->stored_len, ref->raw_len) &&
+           ref->image_len <= PG_IMAGE_MAX;
+}
+
+quire_status pg_ref_parse(const uint8_t *buf, size_t len, struct pg_ref *ref,
+                          size_t *used)
+{
+    size_t n;
+
+    if (len < REF_FIXED)
+        return ra_fail(QUIRE_CORRUPT, "page reference: %zu bytes", len);
+    ref->id = ra_le64(buf);
+    ref->sum = ra_le64(buf + 8);
+    ref->kind = (uint8_t)(buf[16] & ~REF_INTENT);
+    ref->intent = (buf[16] & REF_INTENT) != 0;
+    ref->level = buf[17];
+    ref->nchain = buf[18];
+    if (ref->nchain > PG_CHAIN_MAX)
+        return ra_fail(QUIRE_CORRUPT, "page reference: a chain of %u",
+                       (unsigned)ref->nchain);
+    n = tail_decode(buf + REF_FIXED, len - REF_FIXED, ref);
+    if (n == 0 || !ref_ok(ref))
+        return ra_fail(QUIRE_CORRUPT,
+                       "page reference to offset %llu: malformed",
+                       (unsigned long long)pg_id_off(ref->id));
+    *used = REF_FIXED + n;
+    return QUIRE_OK;
+}
+
+quire_status pg_ref_decode(const void *buf, size_t len, struct pg_ref *ref)
+{
+    size_t used;
+
+    return pg_ref_parse(buf, len, ref, &used);
+}
+
+static const uint8_t *varint_skip(const uint8_t *p)
+{
+    while (*p >= 0x80)
+        p++;
+    return p + 1;
+}
+
+size_t pg_ref_bytes(const uint8_t *buf)
+{
+    const uint8_t *p = buf + REF_FIXED;
+
+    for (unsigned i = 0; i < 5; i++)
+        p = varint_skip(p);
+    for (unsigned i = 0; i < buf[18]; i++)
+        p = varint_skip(varint_skip(p + 8));
+    return (size_t)(p - buf);
+}

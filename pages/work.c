@@ -1,0 +1,537 @@
+/*
+ * work.c - images that a write transaction changes.
+ *
+ * A working image is filled from both of its slacks: slots are inserted into
+ * the arrays, records are appended behind the others. A record that shrinks or
+ * is deleted leaves garbage; nothing is moved to reclaim it. When either slack
+ * is used up, a put says so and the caller copies the image into another
+ * segment, of the same class when the garbage is enough, else of a larger one;
+ * the copy packs the records and divides the room anew. So a put is a search
+ * and three short moves, and the decision how much memory a page may have stays
+ * with the caller.
+ *
+ * How the room is divided: `left` bytes serve left / (a + 7) further slots of 7
+ * bytes, where a is the mean length of the page's records, and the rest is for
+ * records. pg_work_need() is the inverse.
+ *
+ * Splits, merges and fresh pages get other fences, so mostly another prefix:
+ * suffixes are then cut at the front, or lengthened with the old prefix's end.
+ */
+#include "pages/pg_impl.h"
+
+/* Bytes: the mean record of a page that has none yet. A wrong guess costs one
+ * copy. */
+#define MEAN_GUESS 48u
+
+/* ---- layout ---- */
+
+struct work_layout {
+    uint32_t lower;
+    uint32_t upper;
+    uint32_t heads;
+    uint32_t slots;
+    uint32_t ages;
+    uint32_t recs;
+    uint32_t slot_cap;
+    uint32_t cap;
+};
+
+static size_t rec_mean(size_t n, size_t recs_len)
+{
+    return n == 0 ? MEAN_GUESS : recs_len / n;
+}
+
+/* Bytes of a working image without any slack; 3: the records' alignment. */
+static size_t work_bytes(size_t fences_len, size_t n, size_t recs_len)
+{
+    return ra_round_up(sizeof(struct pg_image) + fences_len, 4) +
+           n * PG_WORK_SLOT + 3 + recs_len;
+}
+
+/* Lay out an image for `n` records of `recs_len` bytes and what more fits into
+ * `cap`. false: not even these fit. */
+static bool layout(size_t lower_len, size_t upper_len, size_t n,
+                   size_t recs_len, size_t cap, struct work_layout *lay)
+{
+    size_t need = work_bytes(lower_len + upper_len, n, recs_len);
+    size_t slots, off;
+
+    cap = ra_min_u64(cap, PG_IMAGE_MAX);
+    if (need > cap)
+        return false;
+    slots = n + (cap - need) / (rec_mean(n, recs_len) + PG_WORK_SLOT);
+    off = sizeof(struct pg_image);
+    lay->lower = (uint32_t)off;
+    off += lower_len;
+    lay->upper = (uint32_t)off;
+    off = ra_round_up(off + upper_len, 4);
+    lay->heads = (uint32_t)off;
+    off += slots * sizeof(uint32_t);
+    lay->slots = (uint32_t)off;
+    off += slots * sizeof(uint16_t);
+    lay->ages = (uint32_t)off;
+    off += slots;
+    lay->recs = (uint32_t)ra_round_up(off, PG_REC_ALIGN);
+    lay->slot_cap = (uint32_t)slots;
+    lay->cap = (uint32_t)cap;
+    QUIRE_ASSERT(lay->recs + recs_len <= cap);
+    return true;
+}
+
+/* An empty working image for `n` records of `recs_len` bytes. */
+static struct pg_image *work_begin(void *seg, size_t cap, enum pg_kind kind,
+                                   unsigned level,
+                                   const struct pg_fences *fences, size_t n,
+                                   size_t recs_len)
+{
+    struct pg_image *img = seg;
+    size_t upper_len = fences->has_upper ? fences->upper.size : 0;
+    struct work_layout lay;
+
+    QUIRE_ASSERT(pg_kind_slotted(kind) && pg_kind_level_ok(kind, level));
+    if (!layout(fences->lower.size, upper_len, n, recs_len, cap, &lay))
+        return NULL;
+    memset(img, 0, sizeof(*img));
+    img->magic = PG_IMAGE_MAGIC;
+    img->kind = (uint8_t)kind;
+    img->level = (uint8_t)level;
+    img->flags = PG_IMAGE_WORK | (fences->has_upper ? 0 : PG_IMAGE_UPPER_INF);
+    img->cap = lay.cap;
+    img->used = lay.recs;
+    img->slot_cap = lay.slot_cap;
+    img->lower_len = (uint32_t)fences->lower.size;
+    img->upper_len = (uint32_t)upper_len;
+    img->prefix_len = (uint32_t)pg_fences_prefix(fences);
+    img->lower_off = lay.lower;
+    img->upper_off = lay.upper;
+    img->sums_off = lay.heads; /* none: nchain is 0 */
+    img->heads_off = lay.heads;
+    img->slots_off = lay.slots;
+    img->ages_off = lay.ages;
+    img->recs_off = lay.recs;
+    pg_copy(pg_at_mut(img, lay.lower), fences->lower.data, fences->lower.size);
+    pg_copy(pg_at_mut(img, lay.upper), fences->upper.data, upper_len);
+    return img;
+}
+
+static uint32_t *heads_mut(struct pg_image *img)
+{
+    return (uint32_t *)(void *)pg_at_mut(img, img->heads_off);
+}
+
+static uint16_t *slots_mut(struct pg_image *img)
+{
+    return (uint16_t *)(void *)pg_at_mut(img, img->slots_off);
+}
+
+static uint8_t *ages_mut(struct pg_image *img)
+{
+    return pg_at_mut(img, img->ages_off);
+}
+
+static void mark_changed(struct pg_image *img, unsigned i)
+{
+    uint8_t *age = ages_mut(img) + i;
+
+    img->nchanged += *age == 0;
+    *age = 1;
+}
+
+/* Append a record behind all others, in slot and place; there is room. */
+static void work_append(struct pg_image *img, enum pg_entry entry,
+                        const uint8_t *s1, size_t s1_len, const uint8_t *s2,
+                        size_t s2_len, const uint8_t *val, size_t val_len,
+                        bool changed)
+{
+    unsigned i = img->n;
+    struct pg_rec rec;
+
+    QUIRE_ASSERT(i < img->slot_cap);
+    QUIRE_ASSERT(pg_rec_bytes(s1_len + s2_len, val_len) <=
+                 img->cap - img->used);
+    pg_rec_write(pg_at_mut(img, img->used), entry, s1, s1_len, s2, s2_len, val,
+                 val_len);
+    pg_rec_read(pg_at(img, img->used), &rec);
+    heads_mut(img)[i] = pg_head(rec.suffix, rec.suffix_len);
+    slots_mut(img)[i] = (uint16_t)(img->used / PG_REC_ALIGN);
+    ages_mut(img)[i] = changed;
+    img->used += rec.size;
+    img->nchanged += changed;
+    if (entry == PG_ENTRY_TOMB) {
+        img->ntomb++;
+        img->tomb_bytes += rec.size;
+    }
+    img->n++;
+}
+
+/* ---- sizes ---- */
+
+size_t pg_work_content(const struct pg_image *img)
+{
+    struct pg_layout lay;
+
+    return pg_layout_of(img->kind, 0, img->lower_len, img->upper_len,
+                        img->n - img->ntomb, &lay) +
+           pg_live_bytes(img);
+}
+
+size_t pg_entry_bytes(size_t key_len, size_t val_len)
+{
+    return pg_rec_bytes(key_len, val_len) + sizeof(uint32_t) + sizeof(pg_hint) +
+           4; /* a slot of 2 bytes, and their rounding */
+}
+
+size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len)
+{
+    size_t recs_len = src->used - src->recs_off - src->garbage;
+    size_t mean = rec_mean(src->n, recs_len);
+    size_t rec = pg_rec_bytes(key_len, val_len);
+    size_t left;
+
+    /* Of `left` bytes, left * mean / (mean + slot) go to records. One slot
+     * needs left >= mean + slot. */
+    left = (rec * (mean + PG_WORK_SLOT) + mean - 1) / mean;
+    left = ra_max_u64(left, mean + PG_WORK_SLOT);
+    return work_bytes(src->lower_len + src->upper_len, src->n, recs_len) + left;
+}
+
+/* ---- making ---- */
+
+bool pg_work_init(void *seg, size_t cap, enum pg_kind kind, unsigned level,
+                  const struct quire_val *lower, const struct quire_val *upper)
+{
+    struct pg_fences fences = { .lower = *lower, .has_upper = upper != NULL };
+    struct pg_image *img;
+
+    if (upper != NULL)
+        fences.upper = *upper;
+    img = work_begin(seg, cap, kind, level, &fences, 0, 0);
+    if (img == NULL)
+        return false;
+    img->flags |= PG_IMAGE_WHOLE;
+    return true;
+}
+
+bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
+{
+    size_t recs_len = src->used - src->recs_off - src->garbage;
+    bool work = pg_is_work(src);
+    struct pg_fences fences;
+    struct pg_image *img;
+    struct pg_rec rec;
+
+    QUIRE_ASSERT_SLOW(pg_check_image(src));
+    pg_fences_of(src, &fences);
+    img = work_begin(seg, cap, src->kind, src->level, &fences, src->n,
+                     recs_len);
+    if (img == NULL)
+        return false;
+    img->flags |= src->flags & PG_IMAGE_WHOLE;
+    for (unsigned i = 0; i < src->n; i++) {
+        pg_rec_read(pg_rec_at(src, i), &rec);
+        work_append(img, rec.entry, NULL, 0, rec.suffix, rec.suffix_len,
+                    rec.val, rec.val_len,
+                    work && pg_at(src, src->ages_off)[i] != 0);
+    }
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+    return true;
+}
+
+/* A record's suffix under another prefix: the end of the old prefix, or
+ * nothing, and the suffix or its end. */
+struct resuffix {
+    const uint8_t *s1;
+    const uint8_t *s2;
+    uint32_t s1_len;
+    uint32_t s2_len;
+};
+
+static void resuffix(const struct pg_image *src, const struct pg_rec *rec,
+                     uint32_t prefix_len, struct resuffix *s)
+{
+    uint32_t old = src->prefix_len;
+
+    s->s1 = NULL;
+    s->s1_len = 0;
+    s->s2 = rec->suffix;
+    s->s2_len = rec->suffix_len;
+    if (prefix_len < old) {
+        s->s1 = pg_at(src, src->lower_off) + prefix_len;
+        s->s1_len = old - prefix_len;
+    } else {
+        QUIRE_ASSERT(prefix_len - old <= rec->suffix_len);
+        s->s2 += prefix_len - old;
+        s->s2_len -= prefix_len - old;
+    }
+}
+
+/* Count the live records of slots from .. to-1 and their bytes under another
+ * prefix. */
+static void live_count(const struct pg_image *src, unsigned from, unsigned to,
+                       uint32_t prefix_len, size_t *n, size_t *recs_len)
+{
+    struct resuffix s;
+    struct pg_rec rec;
+
+    for (unsigned i = from; i < to; i++) {
+        pg_rec_read(pg_rec_at(src, i), &rec);
+        if (rec.entry == PG_ENTRY_TOMB)
+            continue;
+        resuffix(src, &rec, prefix_len, &s);
+        *n += 1;
+        *recs_len += pg_rec_bytes(s.s1_len + s.s2_len, rec.val_len);
+    }
+}
+
+static void live_append(struct pg_image *img, const struct pg_image *src,
+                        unsigned from, unsigned to)
+{
+    struct resuffix s;
+    struct pg_rec rec;
+
+    for (unsigned i = from; i < to; i++) {
+        pg_rec_read(pg_rec_at(src, i), &rec);
+        if (rec.entry == PG_ENTRY_TOMB)
+            continue;
+        resuffix(src, &rec, img->prefix_len, &s);
+        work_append(img, rec.entry, s.s1, s.s1_len, s.s2, s.s2_len, rec.val,
+                    rec.val_len, true);
+    }
+}
+
+bool pg_work_slice(const struct pg_image *src, unsigned from, unsigned to,
+                   const struct quire_val *lower, const struct quire_val *upper,
+                   void *seg, size_t cap)
+{
+    struct pg_fences fences = { .lower = *lower, .has_upper = upper != NULL };
+    struct pg_image *img;
+    size_t n = 0;
+    size_t recs_len = 0;
+
+    QUIRE_ASSERT(from <= to && to <= src->n);
+    if (upper != NULL)
+        fences.upper = *upper;
+    live_count(src, from, to, (uint32_t)pg_fences_prefix(&fences), &n,
+               &recs_len);
+    img = work_begin(seg, cap, src->kind, src->level, &fences, n, recs_len);
+    if (img == NULL)
+        return false;
+    img->flags |= PG_IMAGE_WHOLE;
+    live_append(img, src, from, to);
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+    return true;
+}
+
+bool pg_work_merge(const struct pg_image *left, const struct pg_image *right,
+                   void *seg, size_t cap)
+{
+    struct pg_fences fences;
+    struct pg_image *img;
+    uint32_t prefix_len;
+    size_t n = 0;
+    size_t recs_len = 0;
+
+    QUIRE_ASSERT(left->kind == right->kind && left->level == right->level);
+    pg_image_lower(left, &fences.lower);
+    fences.has_upper = pg_image_upper(right, &fences.upper);
+    prefix_len = (uint32_t)pg_fences_prefix(&fences);
+    live_count(left, 0, left->n, prefix_len, &n, &recs_len);
+    live_count(right, 0, right->n, prefix_len, &n, &recs_len);
+    img = work_begin(seg, cap, left->kind, left->level, &fences, n, recs_len);
+    if (img == NULL)
+        return false;
+    img->flags |= PG_IMAGE_WHOLE;
+    live_append(img, left, 0, left->n);
+    live_append(img, right, 0, right->n);
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+    return true;
+}
+
+/* ---- changing ---- */
+
+/* Make room for a slot at `i`; there is some. */
+static void slot_insert(struct pg_image *img, unsigned i)
+{
+    uint32_t *heads = heads_mut(img);
+    uint16_t *slots = slots_mut(img);
+    uint8_t *ages = ages_mut(img);
+    size_t behind = img->n - i;
+
+    memmove(heads + i + 1, heads + i, behind * sizeof(*heads));
+    memmove(slots + i + 1, slots + i, behind * sizeof(*slots));
+    memmove(ages + i + 1, ages + i, behind);
+    ages[i] = 0;
+    img->n++;
+}
+
+static void slot_remove(struct pg_image *img, unsigned i)
+{
+    uint32_t *heads = heads_mut(img);
+    uint16_t *slots = slots_mut(img);
+    uint8_t *ages = ages_mut(img);
+    size_t behind = img->n - i - 1;
+
+    img->nchanged -= ages[i];
+    memmove(heads + i, heads + i + 1, behind * sizeof(*heads));
+    memmove(slots + i, slots + i + 1, behind * sizeof(*slots));
+    memmove(ages + i, ages + i + 1, behind);
+    img->n--;
+}
+
+bool pg_work_put(struct pg_image *img, const struct quire_val *key,
+                 const struct quire_val *val, enum pg_entry entry,
+                 bool *existed)
+{
+    const uint8_t *suffix = key->data;
+    size_t suffix_len = key->size - img->prefix_len;
+    size_t size = pg_rec_bytes(suffix_len, val->size);
+    bool found;
+    bool live = false;
+    unsigned i = pg_image_seek(img, key->data, key->size, &found);
+    uint32_t off = img->used;
+
+    QUIRE_ASSERT(pg_is_work(img));
+    QUIRE_ASSERT(entry != PG_ENTRY_TOMB);
+    QUIRE_ASSERT(key->size >= img->prefix_len);
+    if (img->prefix_len != 0)
+        suffix += img->prefix_len;
+    if (found) {
+        struct pg_rec old;
+
+        pg_rec_read(pg_rec_at(img, i), &old);
+        if (size <= old.size)
+            off = (uint32_t)slots_mut(img)[i] * PG_REC_ALIGN;
+        else if (size > img->cap - img->used)
+            return false;
+        live = old.entry != PG_ENTRY_TOMB;
+        if (!live) {
+            img->ntomb--;
+            img->tomb_bytes -= old.size;
+        }
+        img->garbage += old.size;
+        if (off != img->used)
+            img->garbage -= (uint32_t)size;
+    } else {
+        if (img->n == img->slot_cap || size > img->cap - img->used)
+            return false;
+        slot_insert(img, i);
+        heads_mut(img)[i] = pg_head(suffix, suffix_len);
+    }
+    pg_rec_write(pg_at_mut(img, off), entry, NULL, 0, suffix, suffix_len,
+                 val->data, val->size);
+    slots_mut(img)[i] = (uint16_t)(off / PG_REC_ALIGN);
+    if (off == img->used)
+        img->used += (uint32_t)size;
+    mark_changed(img, i);
+    if (existed != NULL)
+        *existed = live;
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+    return true;
+}
+
+void pg_work_del(struct pg_image *img, unsigned i)
+{
+    struct pg_rec rec;
+    size_t size;
+
+    QUIRE_ASSERT(pg_is_work(img) && i < img->n);
+    pg_rec_read(pg_rec_at(img, i), &rec);
+    QUIRE_ASSERT(rec.entry != PG_ENTRY_TOMB);
+    if ((img->flags & PG_IMAGE_WHOLE) != 0) {
+        img->garbage += rec.size;
+        slot_remove(img, i);
+        return;
+    }
+    size = pg_rec_write(
+        pg_at_mut(img, (uint32_t)slots_mut(img)[i] * PG_REC_ALIGN),
+        PG_ENTRY_TOMB, NULL, 0, rec.suffix, rec.suffix_len, NULL, 0);
+    img->garbage += rec.size - (uint32_t)size;
+    img->tomb_bytes += (uint32_t)size;
+    img->ntomb++;
+    mark_changed(img, i);
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+}
+
+void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,
+                 bool change)
+{
+    struct pg_rec rec;
+    uint8_t *to;
+
+    QUIRE_ASSERT(pg_is_work(img) && i < img->n);
+    pg_rec_read(pg_rec_at(img, i), &rec);
+    QUIRE_ASSERT(rec.entry != PG_ENTRY_TOMB);
+    QUIRE_ASSERT(len <= rec.val_len);
+    to = pg_at_mut(img, (uint32_t)(rec.val - (const uint8_t *)img));
+    pg_copy(to, val, len);
+    memset(to + len, 0, rec.val_len - len);
+    if (change)
+        mark_changed(img, i);
+}
+
+/* ---- splitting ---- */
+
+unsigned pg_work_split_point(const struct pg_image *img, size_t page_bytes,
+                             bool ascending)
+{
+    uint32_t nlive = img->n - img->ntomb;
+    uint32_t live = pg_live_bytes(img);
+    size_t slot = img->kind == PG_INNER ? 10 : 6; /* head, slot, hint */
+    size_t total = live + nlive * slot;
+    size_t left = 0;  /* bytes of the records before `i` */
+    size_t nleft = 0; /* live records before `i` */
+    size_t best_diff = SIZE_MAX;
+    unsigned best = 1;
+    struct pg_layout lay;
+    struct pg_rec rec;
+
+    QUIRE_ASSERT(img->n >= 2);
+    for (unsigned i = 0; i < img->n && nleft < nlive; i++) {
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        if (rec.entry == PG_ENTRY_TOMB)
+            continue;    /* an inner page's half begins with a child */
+        if (nleft > 0) { /* both halves have a record */
+            size_t part = left + nleft * slot;
+            size_t diff = part < total - part ? total - 2 * part
+                                              : 2 * part - total;
+
+            if (ascending) {
+                size_t key_len = (size_t)img->prefix_len + rec.suffix_len;
+
+                /* the separator is not longer than this key */
+                diff = pg_layout_of(img->kind, 0, img->lower_len, key_len,
+                                    nleft, &lay) +
+                       left;
+                if (diff > page_bytes && best_diff != SIZE_MAX)
+                    break;
+                best = i;
+                best_diff = diff;
+            } else if (diff < best_diff) {
+                best = i;
+                best_diff = diff;
+            }
+        }
+        left += rec.size;
+        nleft++;
+    }
+    return best;
+}
+
+size_t pg_work_separator(const struct pg_image *img, unsigned at, void *buf)
+{
+    struct pg_key before, key;
+    size_t len;
+
+    QUIRE_ASSERT(at > 0 && at < img->n);
+    if (img->kind == PG_INNER)
+        return pg_image_key_copy(img, at, buf);
+    pg_image_key(img, at - 1, &before);
+    pg_image_key(img, at, &key);
+    len = pg_common(before.suffix, before.suffix_len, key.suffix,
+                    key.suffix_len) +
+          1;
+    QUIRE_ASSERT(len <= key.suffix_len);
+    pg_copy(buf, key.prefix, key.prefix_len);
+    memcpy((uint8_t *)buf + key.prefix_len, key.suffix, len);
+    return key.prefix_len + len;
+}
