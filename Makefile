@@ -72,7 +72,7 @@ Q_CFLAGS := -std=c11 -O2 -g -fPIC -fvisibility=hidden -pthread $(Q_WARN)
 Q_LDFLAGS := -pthread -Wl,--as-needed
 Q_LIBS := -lurcu-bp -lurcu-common -llz4 -lxxhash
 PROGRAM_LIBS := -lcsv -lyajl -lzstd -lz
-TEST_LIBS := -lcmocka -lfiu -ldl
+TEST_LIBS := -lcmocka -lfiu $(PROGRAM_LIBS) -ldl
 
 ifneq "$(WERROR)" "0"
 Q_CFLAGS += -Werror

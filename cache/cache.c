@@ -1,0 +1,293 @@
+/*
+ * cache.c - creating and destroying a cache, its figures, its invariants.
+ *
+ * All memory is taken at creation: the frames and the table from the pool, to
+ * whose budget they are charged, and one object for the rest. From then on the
+ * cache allocates nothing, whatever happens; what can fail for lack of room is
+ * only the claim of a frame or of bytes (evict.c).
+ *
+ * A hit by hint writes nothing that threads share, so it cannot count itself;
+ * one in PC_SAMPLE does, for all (load.c). Pins are not counted either: what
+ * is pinned is found by looking at every frame, when somebody asks.
+ */
+#include "cache/pc_impl.h"
+
+/* Frames reclaimed together: a 32nd of them. Fewer, and the grace period, which
+ * takes 10 ms when it meets a reader that has lost its processor, would be
+ * shared by too few; more, and pages leave that would still be wanted. */
+static uint32_t pc_batch_of(uint32_t max_pages)
+{
+    return (uint32_t)ra_max_u64(1, ra_min_u64(max_pages / 32, 512));
+}
+
+static uint64_t pc_pressure(void *arg, uint64_t nbytes)
+{
+    return pc_evict(arg, nbytes);
+}
+
+quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
+                             struct pc_cache **cache)
+{
+    const struct quire_sys *sys = ra_pool_sys(pool);
+    struct pc_cache *c = NULL;
+    void *frames = NULL;
+    void *table = NULL;
+    quire_status rc;
+
+    *cache = NULL;
+    if (opt->max_pages == 0 || opt->max_pages > PC_PAGES_MAX)
+        return ra_fail(QUIRE_INVAL, "cache: max_pages %lu is not in 1 .. 2^31",
+                       (unsigned long)opt->max_pages);
+    if (opt->load == NULL || opt->removed == NULL)
+        return ra_fail(QUIRE_INVAL, "cache: no %s callback",
+                       opt->load == NULL ? "load" : "removed");
+    c = ra_obj_alloc(sys, sizeof(*c));
+    if (c == NULL)
+        return ra_fail(QUIRE_NOMEM, "cache: no memory for the handle");
+    c->frame_bytes = opt->max_pages * sizeof(struct pc_frame);
+    c->table_bytes = pc_table_bytes(opt->max_pages);
+    rc = ra_table_alloc(pool, c->frame_bytes, &frames);
+    if (rc != QUIRE_OK)
+        goto out;
+    rc = ra_table_alloc(pool, c->table_bytes, &table);
+    if (rc != QUIRE_OK)
+        goto out;
+
+    c->pool = pool;
+    c->opt = *opt;
+    c->nframes = opt->max_pages;
+    c->batch = pc_batch_of(opt->max_pages);
+    c->capacity = opt->capacity_bytes;
+    c->frames = frames;
+    for (uint32_t i = 0; i < c->nframes; i++) {
+        /* relaxed: handed to other threads with the cache itself */
+        atomic_store_explicit(&c->frames[i].key, PC_KEY_NONE,
+                              memory_order_relaxed);
+        atomic_store_explicit(&c->frames[i].state, PC_ST_FREE,
+                              memory_order_relaxed);
+    }
+    pc_table_init(&c->table, table, c->nframes);
+    for (unsigned i = 0; i < PC_NSTRIPES; i++)
+        ra_mutex_init(&c->stripes[i], RA_RANK_PC_STRIPE);
+    for (unsigned i = 0; i < PC_NWAITS; i++) {
+        ra_mutex_init(&c->waits[i].lock, RA_RANK_PC_WAIT);
+        ra_cond_init(&c->waits[i].cond);
+    }
+    ra_mutex_init(&c->reclaim, RA_RANK_PC_RECLAIM);
+    ra_mutex_init(&c->free_lock, RA_RANK_PC_FREE);
+    ra_pool_set_pressure(pool, pc_pressure, c);
+    *cache = c;
+    c = NULL; /* handed over, with all that it holds */
+    frames = NULL;
+    table = NULL;
+
+out:
+    if (table != NULL)
+        ra_table_free(pool, table, pc_table_bytes(opt->max_pages));
+    if (frames != NULL)
+        ra_table_free(pool, frames, opt->max_pages * sizeof(struct pc_frame));
+    ra_obj_free(sys, c);
+    return rc;
+}
+
+uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
+{
+    struct pc_cache *c = cache;
+    const struct quire_sys *sys;
+    uint64_t npinned = 0;
+    uint32_t n;
+
+    if (c == NULL)
+        return 0;
+    sys = ra_pool_sys(c->pool);
+    ra_pool_set_pressure(c->pool, NULL, NULL);
+    n = atomic_load_explicit(&c->nused, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) {
+        struct pc_frame *f = &c->frames[i];
+        /* relaxed: no other call runs */
+        pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
+        uint64_t key = (s & PC_ST_ORPHAN) != 0
+                           ? f->gone_key
+                           : atomic_load_explicit(&f->key,
+                                                  memory_order_relaxed);
+
+        if (pc_state_pins(s) > 0) {
+            npinned++;
+            ra_log_line(&c->opt.log, QUIRE_LOG_ERROR,
+                        "cache: closed with key %llu pinned %llu times%s%s",
+                        (unsigned long long)key,
+                        (unsigned long long)pc_state_pins(s),
+                        (s & PC_ST_ORPHAN) != 0 ? ", removed" : "",
+                        (s & PC_ST_LOADING) != 0 ? ", loading" : "");
+            continue;
+        }
+        pc_frame_detach(c, i, QUIRE_CAUSE_CLOSED, true, false);
+    }
+    pc_grace(); /* for sections that still look at frames */
+    pc_reclaim(c);
+    QUIRE_ASSERT(npinned == 0 || leaks_expected);
+    (void)leaks_expected;
+
+    ra_mutex_fini(&c->free_lock);
+    ra_mutex_fini(&c->reclaim);
+    for (unsigned i = 0; i < PC_NWAITS; i++) {
+        pthread_cond_destroy(&c->waits[i].cond);
+        ra_mutex_fini(&c->waits[i].lock);
+    }
+    for (unsigned i = 0; i < PC_NSTRIPES; i++)
+        ra_mutex_fini(&c->stripes[i]);
+    ra_table_free(c->pool, c->table.buckets, c->table_bytes);
+    ra_table_free(c->pool, c->frames, c->frame_bytes);
+    ra_obj_free(sys, c);
+    return npinned;
+}
+
+uint64_t pc_pinned_pages(struct pc_cache *cache)
+{
+    struct pc_pinned p;
+
+    pc_pinned_scan(cache, &p);
+    return p.npages;
+}
+
+static uint64_t pc_figure(const _Atomic uint64_t *counter)
+{
+    /* relaxed: figures of different instants, as quire.h says */
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void pc_stat(struct pc_cache *cache, struct quire_cache_stat *st)
+{
+    uint64_t charged = pc_figure(&cache->charged_bytes);
+    struct pc_pinned p;
+
+    pc_pinned_scan(cache, &p);
+    st->pages = pc_figure(&cache->npages);
+    st->limbo_bytes = pc_figure(&cache->gone_bytes);
+    st->bytes = charged > st->limbo_bytes ? charged - st->limbo_bytes : 0;
+    st->pinned_pages = p.npages;
+    memcpy(st->pinned_bytes, p.bytes, sizeof(st->pinned_bytes));
+    st->hits_hint = pc_figure(&cache->hits_hint);
+    st->hits_table = pc_figure(&cache->hits_table);
+    st->misses = pc_figure(&cache->misses);
+    st->loads = pc_figure(&cache->loads);
+    st->load_failures = pc_figure(&cache->load_failures);
+    st->waits = pc_figure(&cache->nwaits);
+    for (unsigned i = 0; i < PC_NCAUSES; i++)
+        st->removals[i] = pc_figure(&cache->removals[i]);
+    st->misuses = pc_figure(&cache->misuses);
+}
+
+/* ---- invariants ---- */
+
+static bool pc_broken(const struct pc_cache *c, const char *what,
+                      uint64_t figure)
+{
+    ra_log_line(&c->opt.log, QUIRE_LOG_ERROR, "cache: %s broken: %llu", what,
+                (unsigned long long)figure);
+    return false;
+}
+
+/* What the frames add up to. */
+struct pc_sums {
+    uint64_t pages;   /* resident */
+    uint64_t listed;  /* in the table */
+    uint64_t charged; /* bytes */
+    uint64_t gone;    /* bytes */
+    uint64_t free;    /* frames */
+    uint64_t limbo;   /* frames */
+    uint64_t depth;   /* sum of overflow counters that words are in */
+};
+
+static bool pc_check_frame(const struct pc_cache *c, uint32_t i,
+                           struct pc_sums *sum)
+{
+    const struct pc_frame *f = &c->frames[i];
+    pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
+    uint64_t key = atomic_load_explicit(&f->key, memory_order_relaxed);
+    uint64_t weight = atomic_load_explicit(&f->weight, memory_order_relaxed);
+    bool has_page = atomic_load_explicit(&f->payload, memory_order_relaxed) !=
+                    NULL;
+    int64_t depth;
+
+    sum->charged += weight;
+    if ((s & PC_ST_GONE) != 0 && key != PC_KEY_NONE)
+        return pc_broken(c, "PC-1: key of a frame that has left", i);
+    if ((s & PC_ST_FREE) != 0) {
+        if (s != PC_ST_FREE || has_page || weight != 0)
+            return pc_broken(c, "PC-6: free frame", i);
+        sum->free++;
+        return true;
+    }
+    if ((s & PC_ST_LIMBO) != 0) {
+        if (pc_state_pins(s) != 0)
+            return pc_broken(c, "PC-3: pinned frame in limbo", i);
+        sum->limbo++;
+        sum->gone += weight;
+        return true;
+    }
+    if ((s & PC_ST_ORPHAN) != 0) {
+        if (pc_state_pins(s) == 0)
+            return pc_broken(c, "PC-3: orphan without a pin", i);
+        sum->gone += weight;
+        return true;
+    }
+    if ((s & PC_ST_LOADING) == 0) {
+        if (!has_page || weight == 0)
+            return pc_broken(c, "PC-1: page of a resident frame", i);
+        sum->pages++;
+    } else if (pc_state_pins(s) == 0 || weight != 0) {
+        return pc_broken(c, "PC-6: loading frame", i);
+    }
+    if (key == PC_KEY_NONE)
+        return true; /* claimed by a thread that is about to enter it */
+    depth = pc_table_depth(&c->table, key, i);
+    if (depth < 0 || pc_table_find(&c->table, c->frames, key) != i)
+        return pc_broken(c, "PC-5: table entry of a frame", i);
+    sum->listed++;
+    sum->depth += (uint64_t)depth;
+    return true;
+}
+
+bool pc_check_cache(struct pc_cache *cache)
+{
+    struct pc_cache *c = cache;
+    struct pc_sums sum = { 0 };
+    uint64_t n = 0;
+    uint64_t overflows;
+    uint32_t nused;
+    uint32_t at;
+
+    nused = atomic_load_explicit(&c->nused, memory_order_relaxed);
+    for (uint32_t i = 0; i < c->nframes; i++) {
+        if (!pc_check_frame(c, i, &sum))
+            return false;
+    }
+    if (pc_table_count(&c->table, &overflows) != sum.listed)
+        return pc_broken(c, "PC-5: words in the table", sum.listed);
+    if (overflows != sum.depth)
+        return pc_broken(c, "PC-5: overflow counters", overflows);
+    if (sum.pages != pc_figure(&c->npages))
+        return pc_broken(c, "PC-7: number of pages", sum.pages);
+    if (sum.charged != pc_figure(&c->charged_bytes))
+        return pc_broken(c, "PC-7: bytes charged", sum.charged);
+    if (sum.gone != pc_figure(&c->gone_bytes))
+        return pc_broken(c, "PC-7: bytes of pages that left", sum.gone);
+    if (c->capacity != 0 && sum.charged > c->capacity)
+        return pc_broken(c, "PC-7: capacity", sum.charged);
+
+    ra_mutex_lock(&c->free_lock);
+    for (at = c->free_head; at != 0 && n <= nused; n++)
+        at = c->frames[at - 1].next;
+    ra_mutex_unlock(&c->free_lock);
+    if (n + (c->nframes - nused) != sum.free)
+        return pc_broken(c, "PC-6: length of the free list", n);
+    n = 0;
+    for (at = atomic_load_explicit(&c->limbo_head, memory_order_acquire);
+         at != 0 && n <= nused; n++)
+        at = c->frames[at - 1].next;
+    if (n != sum.limbo ||
+        n != atomic_load_explicit(&c->nlimbo, memory_order_relaxed))
+        return pc_broken(c, "PC-3: length of limbo", n);
+    return true;
+}

@@ -1,0 +1,435 @@
+/*
+ * evict.c - making room: the clock, limbo, removal callbacks.
+ *
+ * Whoever needs room makes it, on his own thread: the cache starts none. One
+ * thread at a time reclaims, under the lock `reclaim`; the others wait for it
+ * and then look again. A round is
+ *
+ *     take the limbo list; if that is not enough, turn the clock hand:
+ *     detach victims, which go to limbo, and take the list again
+ *     wait for one grace period, for all of them together
+ *     for each: removal callback, its bytes off the books, frame to the free
+ *     list (PC-3)
+ *
+ * so that a grace period is paid once for a batch. Limbo that comes of removals
+ * is picked up by the next round, or, once there is a batch of it, by the next
+ * miss (pc_evict_help()).
+ *
+ * The clock is plain: a reference bit for each frame, set by use, cleared when
+ * the hand passes, evicted when it finds it clear. Pinned and loading frames
+ * are passed over. A scan is bounded: two turns, in which every unpinned page
+ * meets the hand with its bit clear at least once unless it is being used, and
+ * a third that no longer asks for the bit.
+ *
+ * Out of memory is said only of what stays so. A round that freed nothing may
+ * have missed a page that was on its way: between its last unpin and the limbo
+ * list, or held by the pin of a thread that is removing it. pc_evict_settled()
+ * waits for the latter by passing through the stripes' locks, sees the former
+ * by their state, and only when every frame is pinned or loading is that the
+ * answer.
+ *
+ * Traps. The callback may release segments, and so take the allocator's locks;
+ * it may not allocate: the allocator would ask for room, and so come back here
+ * (ra_nowait_enter() makes it fail at once instead). The allocator asks for
+ * room with no lock held, possibly on a thread that runs a loader: the frame
+ * that it loads into is pinned, so it is no victim, and nothing that the
+ * thread holds is wanted by the round.
+ */
+#include <sched.h>
+
+#include "cache/pc_impl.h"
+
+/* What a round has found. */
+struct pc_haul {
+    uint32_t list; /* frame index + 1, linked by `next`; 0: empty */
+    uint64_t nframes;
+    uint64_t nbytes; /* weights */
+};
+
+static uint64_t pc_weight(const struct pc_frame *f)
+{
+    /* relaxed: of a frame that the caller holds, or for statistics */
+    return atomic_load_explicit(&f->weight, memory_order_relaxed);
+}
+
+void pc_evict_callback(struct pc_cache *c, uint64_t key,
+                       const struct quire_page *page, enum quire_cause cause)
+{
+    pc_count(&c->removals[cause]);
+    pc_self.reclaiming++;
+    ra_nowait_enter();
+    c->opt.removed(c->opt.ctx, key, page, cause);
+    ra_nowait_exit();
+    pc_self.reclaiming--;
+}
+
+/* Add all that is in limbo to `haul`. */
+static void pc_limbo_take(struct pc_cache *c, struct pc_haul *haul)
+{
+    /* acquire: pairs with the release in pc_frame_to_limbo() */
+    uint32_t at = atomic_exchange_explicit(&c->limbo_head, 0,
+                                           memory_order_acquire);
+    uint32_t n = 0;
+
+    while (at != 0) {
+        struct pc_frame *f = &c->frames[at - 1];
+        uint32_t next = f->next;
+
+        f->next = haul->list;
+        haul->list = at;
+        haul->nbytes += pc_weight(f);
+        n++;
+        at = next;
+    }
+    haul->nframes += n;
+    /* relaxed: see pc_frame_to_limbo() */
+    atomic_fetch_sub_explicit(&c->nlimbo, n, memory_order_relaxed);
+}
+
+static bool pc_enough(const struct pc_haul *haul, uint64_t want_frames,
+                      uint64_t want_bytes)
+{
+    return haul->nframes >= want_frames && haul->nbytes >= want_bytes;
+}
+
+/* Evict `frame`, counting it in `haul` although it is only in limbo yet. */
+static bool pc_victim(struct pc_cache *c, uint32_t frame, struct pc_haul *haul)
+{
+    uint64_t nbytes = pc_weight(&c->frames[frame]);
+
+    if (!pc_frame_detach(c, frame, QUIRE_CAUSE_EVICTED, true, false))
+        return false;
+    haul->nframes++;
+    haul->nbytes += nbytes;
+    return true;
+}
+
+/* Turn the hand until `haul`, which counts on from what it holds, is enough.
+ * Under `reclaim`. */
+static void pc_clock(struct pc_cache *c, uint64_t want_frames,
+                     uint64_t want_bytes, struct pc_haul *haul)
+{
+    /* relaxed: frames taken into use meanwhile are the next round's */
+    uint32_t n = atomic_load_explicit(&c->nused, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < PC_NDEMOTED; i++) {
+        uint32_t at;
+
+        if (pc_enough(haul, want_frames, want_bytes))
+            return;
+        /* relaxed, here and on `ref`: hints; the state word decides */
+        at = atomic_exchange_explicit(&c->demoted[i], 0, memory_order_relaxed);
+        if (at != 0 &&
+            atomic_load_explicit(&c->frames[at - 1].ref,
+                                 memory_order_relaxed) == PC_REF_DEMOTED)
+            pc_victim(c, at - 1, haul);
+    }
+    for (uint64_t step = 0; step < UINT64_C(3) * n; step++) {
+        struct pc_frame *f;
+        uint32_t frame;
+
+        if (pc_enough(haul, want_frames, want_bytes))
+            return;
+        if (c->hand >= n)
+            c->hand = 0;
+        frame = c->hand++;
+        f = &c->frames[frame];
+        /* relaxed: a first look, for pc_frame_detach() to decide */
+        if (atomic_load_explicit(&f->state, memory_order_relaxed) != 0)
+            continue; /* pinned, loading, gone: PC-2 */
+        if (step < UINT64_C(2) * n &&
+            atomic_load_explicit(&f->ref, memory_order_relaxed) ==
+                PC_REF_USED) {
+            atomic_store_explicit(&f->ref, PC_REF_CLEAR, memory_order_relaxed);
+            continue;
+        }
+        pc_victim(c, frame, haul);
+    }
+}
+
+/* The frame at the end of its way: callback, books, and empty. */
+static void pc_frame_leave(struct pc_cache *c, uint32_t frame)
+{
+    struct pc_frame *f = &c->frames[frame];
+    /* relaxed, all: in limbo, past the grace period, the frame is ours */
+    pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
+    struct quire_page page = {
+        .payload = atomic_load_explicit(&f->payload, memory_order_relaxed),
+        .weight_bytes = pc_weight(f),
+        .kind = (enum quire_kind)atomic_load_explicit(&f->kind,
+                                                      memory_order_relaxed),
+    };
+
+    QUIRE_ASSERT((s & PC_ST_LIMBO) != 0);
+    QUIRE_ASSERT(pc_state_pins(s) == 0);
+    if ((s & PC_ST_FAILED) != 0)
+        return; /* there never was a page */
+    pc_evict_callback(c, f->gone_key, &page, pc_state_cause(s));
+    atomic_fetch_sub_explicit(&c->gone_bytes, page.weight_bytes,
+                              memory_order_relaxed);
+    atomic_fetch_sub_explicit(&c->charged_bytes, page.weight_bytes,
+                              memory_order_relaxed);
+}
+
+/*
+ * One round, under `reclaim`: at least `want_frames` and `want_bytes` if they
+ * can be had. The first freed frame is not put on the free list but claimed
+ * and given to *mine, if that is not NULL, so that the caller's work is never
+ * snatched away whole. Returns the bytes given back; *nfreed counts frames.
+ */
+static uint64_t pc_round(struct pc_cache *c, uint64_t want_frames,
+                         uint64_t want_bytes, uint32_t *mine, uint64_t *nfreed)
+{
+    struct pc_haul haul = { 0 };
+
+    pc_limbo_take(c, &haul);
+    if (!pc_enough(&haul, want_frames, want_bytes)) {
+        struct pc_haul more = haul;
+
+        pc_clock(c, want_frames, want_bytes, &more);
+        pc_limbo_take(c, &haul);
+    }
+    *nfreed = haul.nframes;
+    if (haul.list == 0)
+        return 0;
+    pc_grace(); /* PC-3 */
+    while (haul.list != 0) {
+        uint32_t frame = haul.list - 1;
+
+        haul.list = c->frames[frame].next;
+        pc_frame_leave(c, frame);
+        if (mine != NULL && *mine == PC_FRAME_NONE) {
+            pc_frame_reset(c, frame);
+            *mine = frame;
+        } else {
+            pc_frame_push(c, frame);
+        }
+    }
+    ra_log_line(&c->opt.log, QUIRE_LOG_DEBUG,
+                "cache: %llu pages of %llu bytes given back",
+                (unsigned long long)*nfreed, (unsigned long long)haul.nbytes);
+    return haul.nbytes;
+}
+
+static void pc_reclaim_lock(struct pc_cache *c)
+{
+    ra_mutex_lock(&c->reclaim);
+    /* relaxed: only tells others that waiting here would be long */
+    atomic_store_explicit(&c->reclaiming, 1, memory_order_relaxed);
+    pc_self.reclaiming++;
+}
+
+static void pc_reclaim_unlock(struct pc_cache *c)
+{
+    pc_self.reclaiming--;
+    atomic_store_explicit(&c->reclaiming, 0, memory_order_relaxed);
+    ra_mutex_unlock(&c->reclaim);
+}
+
+/* After a round that freed nothing: is every frame pinned or loading, free
+ * ones apart unless `want_frame`? Else another round is worth it. Under
+ * `reclaim`. */
+static bool pc_evict_settled(struct pc_cache *c, bool want_frame)
+{
+    uint32_t n = atomic_load_explicit(&c->nused, memory_order_relaxed);
+
+    /* A thread that removes a page holds its stripe and a pin of its own. */
+    for (unsigned i = 0; i < PC_NSTRIPES; i++) {
+        ra_mutex_lock(&c->stripes[i]);
+        ra_mutex_unlock(&c->stripes[i]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        /* relaxed: what changes under our eyes is seen by the next round */
+        pc_state s = atomic_load_explicit(&c->frames[i].state,
+                                          memory_order_relaxed);
+
+        if (pc_state_pins(s) != 0 || (s == PC_ST_FREE && !want_frame))
+            continue;
+        sched_yield(); /* to a thread between its last unpin and limbo */
+        return false;
+    }
+    return true;
+}
+
+void pc_pinned_scan(struct pc_cache *c, struct pc_pinned *p)
+{
+    uint32_t n = atomic_load_explicit(&c->nused, memory_order_relaxed);
+
+    memset(p, 0, sizeof(*p));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct pc_frame *f = &c->frames[i];
+        /* relaxed, all: figures; frames change while we look */
+        pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
+        uint8_t kind = atomic_load_explicit(&f->kind, memory_order_relaxed);
+
+        if (pc_state_pins(s) == 0)
+            continue;
+        if ((s & (PC_ST_LOADING | PC_ST_FAILED)) != 0 ||
+            kind >= QUIRE_KIND_COUNT) {
+            p->loading++;
+            continue;
+        }
+        p->npages++;
+        p->pages[kind]++;
+        p->bytes[kind] += pc_weight(f);
+    }
+}
+
+/* NOMEM, and why. */
+static quire_status pc_fail_pinned(struct pc_cache *c, const char *what,
+                                   uint64_t figure)
+{
+    struct pc_pinned p;
+
+    pc_pinned_scan(c, &p);
+    return ra_fail(
+        QUIRE_NOMEM,
+        "cache: %s (%llu) and nothing can be evicted: %llu pages pinned "
+        "(leaf %llu of %llu bytes, inner %llu of %llu, fragment %llu of %llu, "
+        "overflow %llu of %llu), %llu loading",
+        what, (unsigned long long)figure, (unsigned long long)p.npages,
+        (unsigned long long)p.pages[QUIRE_KIND_LEAF],
+        (unsigned long long)p.bytes[QUIRE_KIND_LEAF],
+        (unsigned long long)p.pages[QUIRE_KIND_INNER],
+        (unsigned long long)p.bytes[QUIRE_KIND_INNER],
+        (unsigned long long)p.pages[QUIRE_KIND_FRAGMENT],
+        (unsigned long long)p.bytes[QUIRE_KIND_FRAGMENT],
+        (unsigned long long)p.pages[QUIRE_KIND_OVERFLOW],
+        (unsigned long long)p.bytes[QUIRE_KIND_OVERFLOW],
+        (unsigned long long)p.loading);
+}
+
+quire_status pc_evict_claim(struct pc_cache *c, uint32_t *frame)
+{
+    uint64_t nfreed;
+
+    *frame = pc_frame_pop(c);
+    if (*frame != PC_FRAME_NONE)
+        return QUIRE_OK;
+    pc_reclaim_lock(c);
+    for (unsigned round = 0; round < PC_ROUNDS_MAX; round++) {
+        /* Another thread may have had its turn while we waited. */
+        *frame = pc_frame_pop(c);
+        if (*frame != PC_FRAME_NONE)
+            break;
+        pc_round(c, c->batch, 0, frame, &nfreed);
+        if (*frame != PC_FRAME_NONE)
+            break;
+        if (nfreed == 0 && pc_evict_settled(c, true))
+            break;
+    }
+    pc_reclaim_unlock(c);
+    if (*frame == PC_FRAME_NONE)
+        return pc_fail_pinned(c, "all frames are in use", c->nframes);
+    return QUIRE_OK;
+}
+
+/* Charge `nbytes` if that keeps within the capacity. */
+static bool pc_charge(struct pc_cache *c, uint64_t nbytes)
+{
+    /* relaxed, all: a sum, which publishes nothing */
+    uint64_t sum = atomic_load_explicit(&c->charged_bytes,
+                                        memory_order_relaxed);
+
+    do {
+        if (c->capacity != 0 &&
+            (nbytes > c->capacity || sum > c->capacity - nbytes))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &c->charged_bytes, &sum, sum + nbytes, memory_order_relaxed,
+        memory_order_relaxed));
+    return true;
+}
+
+quire_status pc_evict_charge(struct pc_cache *c, uint64_t nbytes)
+{
+    bool charged = pc_charge(c, nbytes);
+    uint64_t nfreed;
+
+    if (charged)
+        return QUIRE_OK;
+    if (nbytes > c->capacity)
+        return ra_fail(QUIRE_NOMEM,
+                       "cache: a page of %llu bytes is larger than the "
+                       "capacity of %llu",
+                       (unsigned long long)nbytes,
+                       (unsigned long long)c->capacity);
+    pc_reclaim_lock(c);
+    for (unsigned round = 0; round < PC_ROUNDS_MAX; round++) {
+        charged = pc_charge(c, nbytes);
+        if (charged)
+            break;
+        /* A batch, so that those who come next need no round of their own;
+         * what others charge meanwhile costs another turn of this loop. */
+        pc_round(c, 0, ra_max_u64(nbytes, c->capacity / 32), NULL, &nfreed);
+        if (nfreed == 0 && pc_evict_settled(c, false)) {
+            charged = pc_charge(c, nbytes);
+            break;
+        }
+    }
+    pc_reclaim_unlock(c);
+    if (!charged)
+        return pc_fail_pinned(c, "the capacity in bytes is used up",
+                              c->capacity);
+    return QUIRE_OK;
+}
+
+uint64_t pc_evict(struct pc_cache *cache, uint64_t nbytes)
+{
+    uint64_t nfreed;
+    uint64_t gone;
+    /* relaxed: a figure */
+    uint64_t charged = atomic_load_explicit(&cache->charged_bytes,
+                                            memory_order_relaxed);
+
+    if (pc_read_inside() || pc_self.reclaiming)
+        return 0; /* PC-4 */
+    pc_reclaim_lock(cache);
+    /* A 32nd of what there is, at least: one grace period for many pages. */
+    gone = pc_round(cache, 0, ra_max_u64(nbytes, charged / 32), NULL, &nfreed);
+    if (nfreed == 0 && nbytes > 0 && !pc_evict_settled(cache, false))
+        gone = pc_round(cache, 0, nbytes, NULL, &nfreed);
+    pc_reclaim_unlock(cache);
+    return gone;
+}
+
+void pc_reclaim(struct pc_cache *cache)
+{
+    uint64_t nfreed;
+
+    if (pc_read_inside() || pc_self.reclaiming)
+        return; /* PC-4 */
+    pc_reclaim_lock(cache);
+    pc_round(cache, 0, 0, NULL, &nfreed);
+    pc_reclaim_unlock(cache);
+}
+
+void pc_evict_help(struct pc_cache *c)
+{
+    /* relaxed, both: guesses; a wrong one is made good by the next miss */
+    if (atomic_load_explicit(&c->nlimbo, memory_order_relaxed) >= c->batch &&
+        atomic_load_explicit(&c->reclaiming, memory_order_relaxed) == 0)
+        pc_reclaim(c);
+}
+
+void pc_demote(struct pc_cache *cache, uint64_t key)
+{
+    uint32_t frame;
+
+    if (key == PC_KEY_NONE)
+        return;
+    pc_read_enter();
+    frame = pc_table_find(&cache->table, cache->frames, key);
+    if (frame != PC_FRAME_NONE) {
+        /* relaxed, all: hints. When more pages are demoted than there are
+         * places, the oldest are left to the hand, with their bit clear. */
+        uint32_t at = atomic_fetch_add_explicit(&cache->demoted_next, 1,
+                                                memory_order_relaxed);
+
+        atomic_store_explicit(&cache->frames[frame].ref, PC_REF_DEMOTED,
+                              memory_order_relaxed);
+        atomic_store_explicit(&cache->demoted[at % PC_NDEMOTED], frame + 1,
+                              memory_order_relaxed);
+    }
+    pc_read_exit();
+}

@@ -1,0 +1,391 @@
+/*
+ * pc_impl.h - the cache's own structures: frames, their state word, the table.
+ *
+ * The life of a frame, as its state word tells it. Each arrow names the
+ * function that performs it:
+ *
+ *                    claim                 publish
+ *            FREE ----------> LOADING|1 -------------> pins (resident)
+ *             ^                   |  waiters: pin         ^  pin, unpin
+ *             |                   |                       |
+ *             |                   | load_fail             | detach
+ *             |                   v                       v
+ *             |          ORPHAN|FAILED|pins  ORPHAN|cause|pins
+ *             |                   |                       |
+ *             | leave             +----------+------------+
+ *             |                              | last unpin
+ *             +---------- LIMBO|cause <------+
+ *
+ * A frame that is removed while it loads is LOADING|ORPHAN, and becomes an
+ * ordinary orphan when its load has ended. ORPHAN and LIMBO frames have key
+ * PC_KEY_NONE, so that neither look-up nor hint finds them.
+ */
+#ifndef QUIRE_CACHE_PC_IMPL_H
+#define QUIRE_CACHE_PC_IMPL_H
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+
+#include "cache/pc.h"
+
+#define PC_CACHE_LINE 64         /* bytes */
+#define PC_KEY_NONE UINT64_MAX   /* the key of a frame that holds no page */
+#define PC_FRAME_NONE UINT32_MAX /* no frame; also the hint that knows none */
+#define PC_PAGES_MAX (UINT32_C(1) << 31)
+#define PC_NSTRIPES 64u  /* locks of the table, a power of two */
+#define PC_NWAITS 16u    /* places to wait for a load, a power of two */
+#define PC_NDEMOTED 64u  /* pages remembered for eviction before others */
+#define PC_NCAUSES 4u    /* enum quire_cause */
+#define PC_TEXT_CAP 512u /* bytes of an error detail, with the final 0 */
+/* Rounds after which a caller gives up although some page could yet be
+ * evicted; each but the last few makes progress for somebody. */
+#define PC_ROUNDS_MAX 1000u
+/* One look-up by hint in 61 is counted, as 61: a counter shared by all threads
+ * would cost more than the look-up. 61: prime, so that a thread that goes
+ * through several caches in turn does not count for one of them only. */
+#define PC_SAMPLE 61u
+
+/* ---- the state word ---- */
+
+/* Bits 0..47 are the pins. Even pins that are only ever taken need weeks of a
+ * processor to overflow 48 bits, so that no pin is ever refused for it. */
+typedef uint64_t pc_state;
+
+#define PC_ST_PINS ((UINT64_C(1) << 48) - 1)
+#define PC_ST_LOADING (UINT64_C(1) << 48) /* claimed; its bytes are to come */
+#define PC_ST_ORPHAN (UINT64_C(1) << 49)  /* out of the cache, pins remain */
+#define PC_ST_LIMBO (UINT64_C(1) << 50)   /* no pin; waits for a reclaimer */
+#define PC_ST_FREE (UINT64_C(1) << 51)    /* on the free list, or never used */
+#define PC_ST_FAILED (UINT64_C(1) << 52)  /* its load failed: no page in it */
+#define PC_ST_CAUSE_SHIFT 56              /* enum quire_cause, of the leaving */
+#define PC_ST_CAUSE (UINT64_C(3) << PC_ST_CAUSE_SHIFT)
+
+/* Any of these: not to be found. */
+#define PC_ST_GONE (PC_ST_ORPHAN | PC_ST_LIMBO | PC_ST_FREE)
+
+static inline uint64_t pc_state_pins(pc_state s)
+{
+    return s & PC_ST_PINS;
+}
+
+/* Resident: its payload may be used. */
+static inline bool pc_state_resident(pc_state s)
+{
+    return (s & (PC_ST_LOADING | PC_ST_GONE)) == 0;
+}
+
+static inline enum quire_cause pc_state_cause(pc_state s)
+{
+    return (enum quire_cause)((s & PC_ST_CAUSE) >> PC_ST_CAUSE_SHIFT);
+}
+
+/* Transitions as pure functions: the word after, given the word before. false:
+ * refused, *next untouched. */
+
+/* One more pin for a new holder. A loading frame is pinned only by those who
+ * will wait for it. */
+static inline bool pc_state_pin(pc_state s, bool will_wait, pc_state *next)
+{
+    if ((s & PC_ST_GONE) != 0)
+        return false;
+    if ((s & PC_ST_LOADING) != 0 && !will_wait)
+        return false;
+    QUIRE_ASSERT(pc_state_pins(s) < PC_ST_PINS);
+    *next = s + 1;
+    return true;
+}
+
+/* One pin less; the last one of an orphan sends it to limbo. */
+static inline bool pc_state_unpin(pc_state s, pc_state *next)
+{
+    if (pc_state_pins(s) == 0)
+        return false;
+    s--;
+    if (pc_state_pins(s) == 0 && (s & PC_ST_ORPHAN) != 0)
+        s = (s & ~PC_ST_ORPHAN) | PC_ST_LIMBO;
+    *next = s;
+    return true;
+}
+
+/* Out of the cache for `cause`, with a pin for the one who does it: it still
+ * has to clear the key and the table. */
+static inline bool pc_state_detach(pc_state s, enum quire_cause cause,
+                                   bool only_unpinned, pc_state *next)
+{
+    if ((s & PC_ST_GONE) != 0)
+        return false;
+    if (only_unpinned && (pc_state_pins(s) != 0 || (s & PC_ST_LOADING) != 0))
+        return false;
+    QUIRE_ASSERT(pc_state_pins(s) < PC_ST_PINS);
+    *next = (s + 1) | PC_ST_ORPHAN | ((pc_state)cause << PC_ST_CAUSE_SHIFT);
+    return true;
+}
+
+/* ---- frames ---- */
+
+/* Values of `ref`. */
+#define PC_REF_CLEAR 0   /* not used since the hand passed */
+#define PC_REF_USED 1    /* used: spared once */
+#define PC_REF_DEMOTED 2 /* as CLEAR; wanted as the next victim */
+
+struct pc_load;
+
+/* One cache line. Type-stable: a frame is always a frame, and serves another
+ * key only after a grace period (PC-3). */
+struct pc_frame {
+    /* RCU; the key while the page is to be found, else PC_KEY_NONE. Set under
+     * the stripe's lock, cleared by whoever detached the frame. */
+    alignas(PC_CACHE_LINE) _Atomic uint64_t key;
+    _Atomic pc_state state; /* atomic; above */
+    /* RCU; the page's bytes, written before `key` or before LOADING is
+     * cleared; of a FAILED frame: its struct pc_load. */
+    void *_Atomic payload;
+    /* The key of an ORPHAN or LIMBO frame; written by whoever detached it,
+     * with its pin, read by the reclaimer. */
+    uint64_t gone_key;
+    /* Bytes charged; 0: no page. Written as `payload`; atomic since statistics
+     * look at any time. */
+    _Atomic uint32_t weight;
+    /* Frame index + 1 of the next in the limbo or free list, 0 at its end;
+     * written by whoever puts it there. */
+    uint32_t next;
+    _Atomic uint8_t kind; /* enum quire_kind; as `weight` */
+    _Atomic uint8_t ref;  /* atomic; PC_REF_*; any order will do: a hint */
+};
+
+static_assert(sizeof(struct pc_frame) == PC_CACHE_LINE, "PC-1: one line");
+
+/* ---- the table ---- */
+
+#define PC_BUCKET_SLOTS 7u
+
+/* One cache line. */
+struct pc_bucket {
+    /* {tag, frame index + 1}, 0 empty. RCU; set and cleared under the lock of
+     * the key's stripe. */
+    alignas(PC_CACHE_LINE) _Atomic uint64_t slot[PC_BUCKET_SLOTS];
+    /* Words that found this bucket full and went on; 0: a search ends here.
+     * atomic. */
+    _Atomic uint64_t overflow;
+};
+
+static_assert(sizeof(struct pc_bucket) == PC_CACHE_LINE, "one line");
+
+struct pc_table {
+    struct pc_bucket *buckets; /* immutable */
+    uint32_t mask;             /* immutable; buckets - 1, a power of two - 1 */
+};
+
+/* All 64 bits of the result depend on all of the key; the low ones choose the
+ * bucket, the high ones are the tag, the highest the stripe. */
+static inline uint64_t pc_hash(uint64_t key)
+{
+    key ^= key >> 32;
+    key *= UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio */
+    key ^= key >> 29;
+    key *= UINT64_C(0xd6e8feb86659fd93); /* odd, half of its bits set */
+    key ^= key >> 32;
+    return key;
+}
+
+/* Bytes that the table for `max_pages` frames needs. */
+size_t pc_table_bytes(uint32_t max_pages);
+
+/* Make a table in `mem`, zeroed, of pc_table_bytes(). */
+void pc_table_init(struct pc_table *t, void *mem, uint32_t max_pages);
+
+/* The frame of `key` that is resident or loading, else PC_FRAME_NONE. Inside a
+ * read section, or under the lock of the key's stripe: then NONE is final. */
+uint32_t pc_table_find(const struct pc_table *t, const struct pc_frame *frames,
+                       uint64_t key);
+
+/* Enter `frame`, which gets its key afterwards. Under the lock of the key's
+ * stripe. false: all slots were taken while others came and went; nothing has
+ * changed. */
+bool pc_table_insert(struct pc_table *t, uint64_t key, uint32_t frame);
+
+/* Take out `frame`, which is there. Under the lock of the key's stripe. */
+void pc_table_remove(struct pc_table *t, uint64_t key, uint32_t frame);
+
+/* Words in the table, and the sum of all overflow counters; quiescent. */
+uint64_t pc_table_count(const struct pc_table *t, uint64_t *overflows);
+
+/* How many overflow counters the word of `key` and `frame` is in; -1: it is
+ * not in the table. Quiescent. */
+int64_t pc_table_depth(const struct pc_table *t, uint64_t key, uint32_t frame);
+
+/* ---- the cache ---- */
+
+/* Where threads wait for loads of the frames with this index mod PC_NWAITS. */
+struct pc_wait {
+    struct ra_mutex lock; /* rank PC_WAIT */
+    pthread_cond_t cond;  /* LOADING cleared, or a waiter of a failed load has
+                             gone; under lock */
+};
+
+/* A load that is running; on the loader's stack. */
+struct pc_load {
+    struct pc_load *outer;  /* the same thread's load around this; owner */
+    struct pc_cache *cache; /* immutable */
+    uint32_t frame;         /* immutable */
+    quire_status rc;        /* as text */
+    char text[PC_TEXT_CAP]; /* detail of a failure; owner until the frame is
+                               FAILED, then read under the wait's lock */
+};
+
+struct pc_cache {
+    struct pc_frame *frames; /* immutable; nframes of them */
+    struct pc_table table;
+    uint32_t nframes;     /* immutable; 1 .. PC_PAGES_MAX */
+    uint32_t batch;       /* immutable; frames reclaimed together, at least 1 */
+    uint64_t capacity;    /* immutable; bytes, 0: none */
+    struct ra_pool *pool; /* immutable */
+    struct pc_options opt; /* immutable */
+    size_t table_bytes;    /* immutable */
+    size_t frame_bytes;    /* immutable */
+
+    struct pc_wait waits[PC_NWAITS];
+    struct ra_mutex stripes[PC_NSTRIPES]; /* rank PC_STRIPE */
+    struct ra_mutex reclaim;              /* rank PC_RECLAIM */
+    uint32_t hand;                        /* frame index; under reclaim */
+
+    struct ra_mutex free_lock; /* rank PC_FREE */
+    uint32_t free_head;        /* frame index + 1, 0 none; under free_lock */
+    /* Frames 0 .. nused-1 have been used; written under free_lock, atomic for
+     * those who scan. */
+    _Atomic uint32_t nused;
+
+    /* What follows is written by many threads, on misses and removals but
+     * never by a hit; what hits read, above, is kept off its lines. (Not by
+     * alignas: the object comes from an allocator that knows of none.) */
+    char pad[PC_CACHE_LINE];
+    /* Frame index + 1, 0 none; a stack: pushed by anybody, taken whole. */
+    _Atomic uint32_t limbo_head;
+    _Atomic uint32_t nlimbo;       /* atomic; frames in limbo */
+    _Atomic uint32_t reclaiming;   /* atomic; 1: somebody is at it */
+    _Atomic uint32_t demoted_next; /* atomic; place in `demoted`, modulo */
+    _Atomic uint32_t demoted[PC_NDEMOTED]; /* atomic; frame index + 1, 0 */
+    _Atomic uint64_t charged_bytes; /* atomic; resident, orphans, limbo, and
+                                       what is about to become resident */
+    _Atomic uint64_t gone_bytes;    /* atomic; of these, orphans and limbo */
+    _Atomic uint64_t npages;        /* atomic; resident */
+
+    /* Events; atomic, relaxed throughout: nothing is decided by them. */
+    _Atomic uint64_t hits_hint;
+    _Atomic uint64_t hits_table;
+    _Atomic uint64_t misses;
+    _Atomic uint64_t loads;
+    _Atomic uint64_t load_failures;
+    _Atomic uint64_t nwaits;
+    _Atomic uint64_t removals[PC_NCAUSES];
+    _Atomic uint64_t misuses;
+};
+
+/* What this thread is doing; owner thread. */
+struct pc_thread {
+    uint32_t read_depth;   /* read sections entered */
+    uint32_t reclaiming;   /* 1: holds a `reclaim` lock, or runs a callback */
+    uint32_t hits;         /* towards the next sample */
+    struct pc_load *loads; /* innermost load that it runs; NULL: none */
+};
+
+extern _Thread_local struct pc_thread pc_self;
+
+static inline void pc_count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static inline struct ra_mutex *pc_stripe_of(struct pc_cache *c, uint64_t key)
+{
+    return &c->stripes[(pc_hash(key) >> 32) /
+                       (UINT64_C(0x100000000) / PC_NSTRIPES)];
+}
+
+static inline struct pc_wait *pc_wait_of(struct pc_cache *c, uint32_t frame)
+{
+    return &c->waits[frame & (PC_NWAITS - 1)];
+}
+
+/*
+ * May this thread wait, take locks and load? MISUSE in a read section and in a
+ * removal callback, with the detail naming `what`.
+ */
+quire_status pc_may_wait(const char *what) QUIRE_MUST_CHECK;
+
+/* Check a page that is handed over: INVAL names what is wrong. */
+quire_status pc_page_check(const struct quire_page *page) QUIRE_MUST_CHECK;
+
+/* ---- frame.c ---- */
+
+/* Pin `frame` if it holds `key`; a loading one only if `will_wait`. In a read
+ * section that found it, or under the key's stripe. */
+bool pc_frame_pin(struct pc_cache *c, uint32_t frame, uint64_t key,
+                  bool will_wait, pc_state *state);
+
+/* Give back a pin; of an orphan the last one sends it to limbo. Returns the
+ * pins that remain; an underflow is counted and logged, and 0. */
+uint64_t pc_frame_unpin(struct pc_cache *c, uint32_t frame);
+
+/*
+ * Take `frame` out of the cache for `cause`: look-ups no longer find it, and
+ * it goes to limbo with its last pin. false: it has left already, or is pinned
+ * or loading and `only_unpinned`. Under the stripe's lock if `locked`, else
+ * with no lock of that rank or above.
+ */
+bool pc_frame_detach(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
+                     bool only_unpinned, bool locked);
+
+/* Take a frame from the free list: LOADING, one pin, no key. */
+uint32_t pc_frame_pop(struct pc_cache *c);
+
+/* Empty `frame`, which nobody can find, and claim it: as pc_frame_pop(). */
+void pc_frame_reset(struct pc_cache *c, uint32_t frame);
+
+/* Empty `frame`, which nobody can find, and put it on the free list. */
+void pc_frame_push(struct pc_cache *c, uint32_t frame);
+
+/* Give `frame`, claimed or loading, its page. */
+void pc_frame_fill(struct pc_frame *f, const struct quire_page *page);
+
+/* Note a use, by one store if there is something to note. */
+static inline void pc_frame_touch(struct pc_frame *f)
+{
+    /* relaxed: a hint for the clock hand, nothing hangs on it */
+    if (atomic_load_explicit(&f->ref, memory_order_relaxed) != PC_REF_USED)
+        atomic_store_explicit(&f->ref, PC_REF_USED, memory_order_relaxed);
+}
+
+/* ---- evict.c ---- */
+
+/*
+ * A claimed frame (LOADING, one pin, no key), evicting if none is free.
+ * Returns: QUIRE_OK; NOMEM with the pinned figures.
+ */
+quire_status pc_evict_claim(struct pc_cache *c,
+                            uint32_t *frame) QUIRE_MUST_CHECK;
+
+/* Charge `nbytes`, evicting if that passes the capacity. NOMEM with the pinned
+ * figures, and nothing charged. */
+quire_status pc_evict_charge(struct pc_cache *c,
+                             uint64_t nbytes) QUIRE_MUST_CHECK;
+
+/* Reclaim if limbo has grown to a batch and nobody else is at it. */
+void pc_evict_help(struct pc_cache *c);
+
+/* Call back for a page that is nobody's any more. */
+void pc_evict_callback(struct pc_cache *c, uint64_t key,
+                       const struct quire_page *page, enum quire_cause cause);
+
+/* What is pinned now. */
+struct pc_pinned {
+    uint64_t pages[QUIRE_KIND_COUNT];
+    uint64_t bytes[QUIRE_KIND_COUNT];
+    uint64_t npages;  /* sum of pages */
+    uint64_t loading; /* frames claimed or loading, not among the pages */
+};
+
+void pc_pinned_scan(struct pc_cache *c, struct pc_pinned *p);
+
+#endif /* QUIRE_CACHE_PC_IMPL_H */
