@@ -36,6 +36,7 @@
  * thread holds is wanted by the round.
  */
 #include <sched.h>
+#include <stdio.h>
 
 #include "cache/pc_impl.h"
 
@@ -275,28 +276,36 @@ void pc_pinned_scan(struct pc_cache *c, struct pc_pinned *p)
     }
 }
 
-/* NOMEM, and why. */
-static quire_status pc_fail_pinned(struct pc_cache *c, const char *what,
-                                   uint64_t figure)
+void pc_pinned_text(struct pc_cache *c, char *buf, size_t cap)
 {
     struct pc_pinned p;
 
     pc_pinned_scan(c, &p);
-    return ra_fail(
-        QUIRE_NOMEM,
-        "cache: %s (%llu) and nothing can be evicted: %llu pages pinned "
-        "(leaf %llu of %llu bytes, inner %llu of %llu, fragment %llu of %llu, "
-        "overflow %llu of %llu), %llu loading",
-        what, (unsigned long long)figure, (unsigned long long)p.npages,
-        (unsigned long long)p.pages[QUIRE_KIND_LEAF],
-        (unsigned long long)p.bytes[QUIRE_KIND_LEAF],
-        (unsigned long long)p.pages[QUIRE_KIND_INNER],
-        (unsigned long long)p.bytes[QUIRE_KIND_INNER],
-        (unsigned long long)p.pages[QUIRE_KIND_FRAGMENT],
-        (unsigned long long)p.bytes[QUIRE_KIND_FRAGMENT],
-        (unsigned long long)p.pages[QUIRE_KIND_OVERFLOW],
-        (unsigned long long)p.bytes[QUIRE_KIND_OVERFLOW],
-        (unsigned long long)p.loading);
+    snprintf(buf, cap,
+             "%llu pages pinned (leaf %llu of %llu bytes, inner %llu of %llu, "
+             "fragment %llu of %llu, overflow %llu of %llu), %llu loading",
+             (unsigned long long)p.npages,
+             (unsigned long long)p.pages[QUIRE_KIND_LEAF],
+             (unsigned long long)p.bytes[QUIRE_KIND_LEAF],
+             (unsigned long long)p.pages[QUIRE_KIND_INNER],
+             (unsigned long long)p.bytes[QUIRE_KIND_INNER],
+             (unsigned long long)p.pages[QUIRE_KIND_FRAGMENT],
+             (unsigned long long)p.bytes[QUIRE_KIND_FRAGMENT],
+             (unsigned long long)p.pages[QUIRE_KIND_OVERFLOW],
+             (unsigned long long)p.bytes[QUIRE_KIND_OVERFLOW],
+             (unsigned long long)p.loading);
+}
+
+/* NOMEM, and why. */
+static quire_status pc_fail_pinned(struct pc_cache *c, const char *what,
+                                   uint64_t figure)
+{
+    char pinned[PC_TEXT_CAP / 2];
+
+    pc_pinned_text(c, pinned, sizeof(pinned));
+    return ra_fail(QUIRE_NOMEM,
+                   "cache: %s (%llu) and nothing can be evicted: %s", what,
+                   (unsigned long long)figure, pinned);
 }
 
 quire_status pc_evict_claim(struct pc_cache *c, uint32_t *frame)

@@ -250,6 +250,18 @@ static void pc_load_fail(struct pc_cache *c, uint64_t key, struct pc_load *load)
     pc_frame_unpin(c, load->frame); /* to limbo: readers may look at it */
 }
 
+/* The loader found no memory: what the cache holds pinned belongs to the
+ * answer, since it alone could not be evicted for it. */
+static quire_status pc_load_nomem(struct pc_cache *c)
+{
+    char why[PC_TEXT_CAP / 2];
+    char pinned[PC_TEXT_CAP / 2];
+
+    snprintf(why, sizeof(why), "%s", quire_error_detail());
+    pc_pinned_text(c, pinned, sizeof(pinned));
+    return ra_fail(QUIRE_NOMEM, "%s; cache: %s", why, pinned);
+}
+
 /* Load `key` into `frame`, which this thread has entered as LOADING with a
  * pin. On failure frame and pin are gone. */
 static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
@@ -267,6 +279,8 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
     pc_self.loads = &load;
     load.rc = c->opt.load(c->opt.ctx, key, arg, &page);
     pc_self.loads = load.outer;
+    if (load.rc == QUIRE_NOMEM)
+        load.rc = pc_load_nomem(c);
     if (load.rc != QUIRE_OK)
         goto out;
     loaded = true;

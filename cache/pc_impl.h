@@ -388,4 +388,7 @@ struct pc_pinned {
 
 void pc_pinned_scan(struct pc_cache *c, struct pc_pinned *p);
 
+/* The same in words, for error details. */
+void pc_pinned_text(struct pc_cache *c, char *buf, size_t cap);
+
 #endif /* QUIRE_CACHE_PC_IMPL_H */
