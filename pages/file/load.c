@@ -1,0 +1,240 @@
+/*
+ * load.c - the loader that fills the cache.
+ *
+ * A page version is a chain of fragments, and its reference says all that a
+ * load must know: where each one is, how long it is stored and how long
+ * decompressed. So the memory for all of them and for the image is reserved in
+ * one step, packed into as few segments as hold it:
+ *
+ *     segs[0]  image                                        (the result)
+ *     segs[1]  stored 0 | raw 0 | stored 1 | raw 1 | ...    (given back)
+ *     segs[2]  ... when one segment is too small
+ *
+ * `raw` is there for fragments that may be stored compressed, as their lengths
+ * tell. Then each fragment is acquired: read, verified, decompressed;
+ * each is registered in the load as soon as it is held, and one exit releases
+ * all, newest last, whatever failed.
+ *
+ * Lengths in a reference are checked against the format's limits before any
+ * memory is asked for them, and nothing is returned of a page that does not
+ * verify (PF-11).
+ */
+#include <stdio.h>
+
+#include "pages/file/pf_impl.h"
+
+/* The image, and for each fragment two buffers, each in its own segment at
+ * worst. */
+#define PF_LOAD_FRAGS (PG_CHAIN_MAX + 1)
+#define PF_LOAD_SEGS (1 + 2 * PF_LOAD_FRAGS)
+
+/* Where a buffer is in the reserved segments. */
+struct pf_slot {
+    unsigned seg;
+    size_t off; /* bytes */
+};
+
+struct pf_load {
+    struct pf_file *file;
+    const struct pg_ref *ref;
+    unsigned nfrags;                    /* 1 .. PF_LOAD_FRAGS */
+    struct pg_link link[PF_LOAD_FRAGS]; /* newest first */
+    struct pf_slot stored[PF_LOAD_FRAGS];
+    struct pf_slot raw[PF_LOAD_FRAGS];
+    bool packable[PF_LOAD_FRAGS]; /* may be compressed: `raw` is there */
+    size_t seg_bytes[PF_LOAD_SEGS];
+    void *segs[PF_LOAD_SEGS];
+    unsigned nsegs;
+    /* what has been acquired */
+    unsigned nheld;
+    struct pg_frag frag[PF_LOAD_FRAGS];
+    struct quire_val body[PF_LOAD_FRAGS];
+};
+
+static quire_status pf_load_refuse(const struct pf_load *ld, const char *what)
+{
+    return ra_fail(QUIRE_CORRUPT, "%s: reference to the page at %llu: %s",
+                   ld->file->path, PF_ULL(pg_id_off(ld->ref->id)), what);
+}
+
+/* Room for `len` bytes in the buffer segments. */
+static struct pf_slot pf_load_pack(struct pf_load *ld, size_t len)
+{
+    unsigned seg = ld->nsegs - 1;
+    struct pf_slot slot;
+
+    len = ra_round_up(len, PG_ALIGN);
+    if (seg == 0 || len > QUIRE_SEG_MAX - ld->seg_bytes[seg]) {
+        seg = ld->nsegs++;
+        ld->seg_bytes[seg] = 0;
+    }
+    slot.seg = seg;
+    slot.off = ld->seg_bytes[seg];
+    ld->seg_bytes[seg] += len;
+    return slot;
+}
+
+static uint8_t *pf_load_buf(const struct pf_load *ld, struct pf_slot slot)
+{
+    return (uint8_t *)ld->segs[slot.seg] + slot.off;
+}
+
+/* Check the reference against the limits and plan the memory. */
+static quire_status pf_load_plan(struct pf_load *ld)
+{
+    const struct pg_ref *ref = ld->ref;
+
+    if (ref->intent || ref->id == PG_ID_NONE || ref->nchain > PG_CHAIN_MAX ||
+        ref->image_len == 0 || ref->image_len > PG_IMAGE_MAX)
+        return pf_load_refuse(ld, "malformed");
+    ld->nfrags = ref->nchain + 1u;
+    ld->link[0].id = ref->id;
+    ld->link[0].stored_len = ref->stored_len;
+    ld->link[0].raw_len = ref->raw_len;
+    memcpy(&ld->link[1], ref->chain, ref->nchain * sizeof(ref->chain[0]));
+    ld->seg_bytes[0] = ref->image_len;
+    ld->nsegs = 1;
+    for (unsigned i = 0; i < ld->nfrags; i++) {
+        const struct pg_link *link = &ld->link[i];
+
+        if (link->stored_len < PG_FRAG_HEADER ||
+            link->stored_len > PF_FRAG_MAX || link->raw_len > PG_RAW_MAX)
+            return pf_load_refuse(ld, "a length is out of range");
+        /* The reference does not say whether a body is compressed, nor how long
+         * the list of links before it is, which only the newest's is known of.
+         * As long as this bound it is certainly not compressed. */
+        ld->packable[i] = link->stored_len <
+                          pg_frag_bound(link->raw_len,
+                                        i == 0 ? ref->nchain : PG_CHAIN_MAX);
+        ld->stored[i] = pf_load_pack(ld, link->stored_len);
+        if (ld->packable[i])
+            ld->raw[i] = pf_load_pack(ld, link->raw_len);
+    }
+    return QUIRE_OK;
+}
+
+/* Read and verify fragment `i` into its reserved buffer, and find its body.
+ * The newest one comes first: it knows the others' checksums. */
+static quire_status pf_load_acquire(struct pf_load *ld, unsigned i)
+{
+    const struct pg_link *link = &ld->link[i];
+    uint8_t *buf = pf_load_buf(ld, ld->stored[i]);
+    uint64_t sum = ld->ref->sum;
+    quire_status rc;
+
+    if (i > 0) {
+        if (ld->frag[0].nchain < i)
+            return pf_load_refuse(ld, "its chain is longer than the page's");
+        sum = ld->frag[0].sums[i - 1];
+    }
+    rc = pf_read_all(ld->file, buf, link->stored_len, pg_id_off(link->id));
+    if (rc != QUIRE_OK)
+        return rc;
+    pf_count(&ld->file->frags_read, 1);
+    rc = pg_frag_check(buf, link->stored_len, link->id, &sum, &ld->frag[i]);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (ld->frag[i].raw_len != link->raw_len)
+        return pf_load_refuse(ld, "a length is not the page's");
+    if (!ld->packable[i]) /* one that is all the same is refused */
+        return pg_frag_body(&ld->frag[i], buf, NULL, 0, &ld->body[i]);
+    return pg_frag_body(&ld->frag[i], buf, pf_load_buf(ld, ld->raw[i]),
+                        link->raw_len, &ld->body[i]);
+}
+
+/* The counterpart: nothing of fragment `i` is used from here on. Its bytes are
+ * in the load's own segments, which go all at once. */
+static void pf_load_release(struct pf_load *ld, unsigned i)
+{
+    ld->body[i].data = NULL;
+    ld->body[i].size = 0;
+}
+
+static quire_status pf_load_build(struct pf_load *ld, enum quire_kind *kind)
+{
+    const struct pg_ref *ref = ld->ref;
+    size_t cap = ra_seg_class_bytes(ref->image_len);
+
+    switch (ref->kind) {
+    case PG_LEAF:
+    case PG_INNER:
+        *kind = ref->kind == PG_LEAF ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER;
+        return pg_combine(ref, ld->frag, ld->body, ld->nfrags,
+                          ld->file->geo.page_bytes, ld->segs[0], cap);
+    case PG_OVERFLOW:
+    case PG_OVINDEX:
+    case PG_DEAD:
+        *kind = QUIRE_KIND_OVERFLOW;
+        if (ld->nfrags != 1 || ld->frag[0].kind != ref->kind)
+            return pf_load_refuse(ld, "its kind is not the page's");
+        return pg_image_plain(ref, &ld->body[0], ld->segs[0], cap);
+    default:
+        return pf_load_refuse(ld, "no kind of page");
+    }
+}
+
+quire_status pf_load(void *ctx, uint64_t key, void *arg,
+                     struct quire_page *page)
+{
+    struct pf_load ld;
+    enum quire_kind kind = QUIRE_KIND_LEAF;
+    quire_status rc;
+
+    ld.file = ctx;
+    ld.ref = arg;
+    ld.nheld = 0;
+    QUIRE_ASSERT(key == ld.ref->id);
+    (void)key;
+    rc = pf_load_plan(&ld);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = ra_seg_alloc_many(ld.file->env.pool, ld.seg_bytes, ld.nsegs, ld.segs);
+    if (rc != QUIRE_OK)
+        return rc;
+    while (ld.nheld < ld.nfrags) {
+        rc = pf_load_acquire(&ld, ld.nheld);
+        if (rc != QUIRE_OK)
+            goto out;
+        ld.nheld++; /* counted only once it is held */
+    }
+    rc = pf_load_build(&ld, &kind);
+    if (rc != QUIRE_OK)
+        goto out;
+    page->payload = ld.segs[0];
+    page->weight_bytes = ra_seg_class_bytes(ld.seg_bytes[0]);
+    page->kind = kind;
+    ld.segs[0] = NULL; /* hand-over: the cache's from now on */
+
+out: /* reverse order of acquisition */
+    while (ld.nheld > 0)
+        pf_load_release(&ld, --ld.nheld);
+    while (ld.nsegs > 0)
+        ra_seg_free(ld.file->env.pool, ld.segs[--ld.nsegs]);
+    return rc;
+}
+
+void pf_removed(void *ctx, uint64_t key, const struct quire_page *page,
+                quire_cause cause)
+{
+    const struct pf_file *file = ctx;
+
+    (void)key;
+    (void)cause;
+    ra_seg_free(file->env.pool, page->payload);
+}
+
+quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,
+                         pc_hint *hint, const struct pg_image **img,
+                         uint32_t *frame)
+{
+    const void *payload = NULL;
+    quire_status rc;
+
+    QUIRE_ASSERT(file->cache != NULL);
+    /* The loader reads through the reference and changes nothing of it. */
+    rc = pc_pin(file->cache, ref->id, hint, (void *)(uintptr_t)ref, &payload,
+                frame);
+    if (rc == QUIRE_OK)
+        *img = payload;
+    return rc;
+}

@@ -1,0 +1,244 @@
+/*
+ * xfer.c - transfers that are continued, syncs, and what errors mean.
+ *
+ * Every transfer goes through the I/O table here, so that an embedder's table
+ * may be as lazy as the system: a short transfer is continued where it ended,
+ * EINTR is tried again, and a transfer that makes no progress, or claims more
+ * than it was asked for, is an I/O error instead of a loop.
+ *
+ * The trap is in syncing. The system tells a write-back error once for each
+ * open file: of two syncs at the same time one may be told and the other get
+ * away, though its pages may be the lost ones. So one sync runs at a time, and
+ * the next one looks at the verdict of the one before first (PF-5). The same
+ * holds for the zero-ahead thread's syncs.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "pages/file/pf_impl.h"
+
+/* Zeros are written as many references to this. */
+#define PF_ZERO_BYTES 4096u
+#define PF_ZERO_IOVS 64
+static const uint8_t pf_zero_bytes[PF_ZERO_BYTES];
+
+static_assert(PF_BLOCK_MIN % PF_ZERO_BYTES == 0, "zeros come in whole blocks");
+
+quire_status pf_os_status(int err)
+{
+    switch (err) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: /* a limit on the file's size: room for others remains */
+        return QUIRE_NOSPACE;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return QUIRE_PERM;
+    case ENOENT:
+    case ENOTDIR:
+        return QUIRE_NOTFOUND;
+    case EEXIST:
+        return QUIRE_EXISTS;
+    case ENAMETOOLONG:
+        return QUIRE_INVAL;
+    default:
+        return QUIRE_IO;
+    }
+}
+
+quire_status pf_os_fail(const struct pf_os *os, int err, const char *what)
+{
+    char buf[128];
+
+    return ra_fail(pf_os_status(err), "%s: cannot %s: %s", os->path, what,
+                   strerror_r(err, buf, sizeof(buf)));
+}
+
+static quire_status pf_xfer_fail(const struct pf_os *os, int err,
+                                 const char *what, uint64_t off)
+{
+    char buf[128];
+
+    return ra_fail(pf_os_status(err), "%s: cannot %s at offset %llu: %s",
+                   os->path, what, PF_ULL(off),
+                   strerror_r(err, buf, sizeof(buf)));
+}
+
+/* The errno of a transfer that said `n` when at most `most` was asked; 0: go
+ * on. */
+static int pf_os_verdict(ssize_t n, size_t most)
+{
+    if (n < 0)
+        return n == -EINTR ? 0 : (int)-n;
+    return (size_t)n > most ? EIO : 0;
+}
+
+quire_status pf_os_read(const struct pf_os *os, void *buf, size_t nbytes,
+                        uint64_t off, size_t *got)
+{
+    size_t done = 0;
+
+    while (done < nbytes) {
+        ssize_t n = os->io->pread(os->io->ctx, os->handle,
+                                  (uint8_t *)buf + done, nbytes - done,
+                                  off + done);
+        int err = pf_os_verdict(n, nbytes - done);
+
+        if (err != 0)
+            return pf_xfer_fail(os, err, "read", off + done);
+        if (n == 0)
+            break;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    *got = done;
+    return QUIRE_OK;
+}
+
+quire_status pf_os_write(const struct pf_os *os, const void *buf, size_t nbytes,
+                         uint64_t off)
+{
+    size_t done = 0;
+
+    while (done < nbytes) {
+        struct iovec iov = {
+            .iov_base = (uint8_t *)(uintptr_t)buf + done,
+            .iov_len = nbytes - done,
+        };
+        ssize_t n = os->io->pwritev(os->io->ctx, os->handle, &iov, 1,
+                                    off + done);
+        int err = n == 0 ? EIO : pf_os_verdict(n, nbytes - done);
+
+        if (err != 0)
+            return pf_xfer_fail(os, err, "write", off + done);
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return QUIRE_OK;
+}
+
+quire_status pf_os_zero(const struct pf_os *os, size_t nbytes, uint64_t off)
+{
+    size_t done = 0;
+
+    while (done < nbytes) {
+        struct iovec iov[PF_ZERO_IOVS];
+        size_t want = 0;
+        int niov = 0;
+        ssize_t n;
+        int err;
+
+        while (niov < PF_ZERO_IOVS && done + want < nbytes) {
+            iov[niov].iov_base = (uint8_t *)(uintptr_t)pf_zero_bytes;
+            iov[niov].iov_len = ra_min_u64(PF_ZERO_BYTES, nbytes - done - want);
+            want += iov[niov++].iov_len;
+        }
+        n = os->io->pwritev(os->io->ctx, os->handle, iov, niov, off + done);
+        err = n == 0 ? EIO : pf_os_verdict(n, want);
+        if (err != 0)
+            return pf_xfer_fail(os, err, "write zeros", off + done);
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return QUIRE_OK;
+}
+
+quire_status pf_os_sync(const struct pf_os *os)
+{
+    int r;
+
+    PF_RETRY(r, os->io->sync(os->io->ctx, os->handle));
+    return r >= 0 ? QUIRE_OK : pf_os_fail(os, -r, "sync");
+}
+
+quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
+                         uint64_t off)
+{
+    size_t got = 0;
+    quire_status rc;
+
+    rc = pf_os_read(&file->os, buf, nbytes, off, &got);
+    if (rc != QUIRE_OK)
+        return rc;
+    pf_count(&file->read_bytes, got);
+    if (got < nbytes)
+        return ra_fail(QUIRE_CORRUPT,
+                       "%s: the file ends at %llu, but bytes %llu to %llu are "
+                       "referred to",
+                       file->path, PF_ULL(off + got), PF_ULL(off),
+                       PF_ULL(off + nbytes));
+    return QUIRE_OK;
+}
+
+quire_status pf_write_all(struct pf_file *file, const void *buf, size_t nbytes,
+                          uint64_t off)
+{
+    quire_status rc;
+
+    if (pf_file_poisoned(file))
+        return pf_refuse_poisoned(file);
+    rc = pf_os_write(&file->os, buf, nbytes, off);
+    if (rc == QUIRE_OK) {
+        pf_count(&file->written_bytes, nbytes);
+    } else if (rc != QUIRE_NOSPACE) {
+        pf_poison(file, quire_error_detail()); /* PF-5 */
+        rc = QUIRE_IO;
+    }
+    return rc;
+}
+
+void pf_poison(struct pf_file *file, const char *why)
+{
+    /* release: pairs with the acquire in pf_file_poisoned(); whoever sees the
+     * mark also sees what was done before it. */
+    if (!atomic_exchange_explicit(&file->poisoned, true, memory_order_release))
+        ra_log_line(&file->env.log, QUIRE_LOG_ERROR,
+                    "nothing is written to the store any more until it is "
+                    "opened again: %s",
+                    why);
+}
+
+bool pf_file_poisoned(const struct pf_file *file)
+{
+    /* acquire: pairs with the release in pf_poison() */
+    return atomic_load_explicit(&file->poisoned, memory_order_acquire);
+}
+
+quire_status pf_refuse_poisoned(const struct pf_file *file)
+{
+    return ra_fail(QUIRE_POISONED,
+                   "%s: an earlier write or sync failed; close the store and "
+                   "open it again",
+                   file->path);
+}
+
+quire_status pf_sync(struct pf_file *file)
+{
+    quire_status rc = QUIRE_OK;
+
+    if (pf_file_poisoned(file))
+        return pf_refuse_poisoned(file);
+    ra_mutex_lock(&file->lock);
+    while (file->syncing)
+        ra_cond_wait(&file->changed, &file->lock);
+    file->syncing = true;
+    ra_mutex_unlock(&file->lock);
+
+    /* The sync that was waited for may have been told of our pages. */
+    if (pf_file_poisoned(file)) {
+        rc = ra_fail(QUIRE_UNDECIDED, "%s: a sync at the same time failed",
+                     file->path);
+    } else if (pf_os_sync(&file->os) != QUIRE_OK) {
+        pf_poison(file, quire_error_detail()); /* PF-5: before the next one */
+        rc = QUIRE_UNDECIDED;
+    } else {
+        pf_count(&file->syncs, 1);
+    }
+
+    ra_mutex_lock(&file->lock);
+    file->syncing = false;
+    pthread_cond_broadcast(&file->changed);
+    ra_mutex_unlock(&file->lock);
+    return rc;
+}
