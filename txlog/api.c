@@ -1,0 +1,712 @@
+/*
+ * api.c - the store's part of quire.h: arguments are checked here, the work is
+ * done elsewhere in this folder.
+ *
+ * A handle is live when its magic number stands, its store is open, and this is
+ * the process that opened it. What a caller can get wrong is answered with a
+ * status in every build.
+ */
+#include "txlog/tx_impl.h"
+
+static quire_status txn_check(struct quire_txn *txn)
+{
+    if (txn == NULL)
+        return ra_fail(QUIRE_MISUSE, "the transaction handle is NULL");
+    if (txn->h.magic != TX_TXN_MAGIC)
+        return ra_fail(QUIRE_MISUSE, "the transaction has ended");
+    return tx_store_check(txn->db);
+}
+
+/* For calls that change something. */
+static quire_status txn_check_write(struct quire_txn *txn)
+{
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (!txn->write)
+        return ra_fail(QUIRE_READONLY, "a read transaction");
+    if (txn->failed)
+        return ra_fail(QUIRE_ABORTED,
+                       "an earlier call of the transaction failed halfway; "
+                       "abort it");
+    return QUIRE_OK;
+}
+
+/* The tree handle, or the default tree for NULL. */
+static quire_status tree_check(struct quire_txn *txn, struct quire_tree *tree,
+                               struct quire_tree **out)
+{
+    if (tree == NULL)
+        return tx_tree_get(txn, "", 0, false, out);
+    if (tree->h.magic != TX_TREE_MAGIC || tree->txn != txn)
+        return ra_fail(QUIRE_MISUSE,
+                       "the tree is not open in this transaction");
+    *out = tree;
+    return QUIRE_OK;
+}
+
+static quire_status val_check(const struct quire_val *val, const char *what)
+{
+    if (val == NULL || (val->data == NULL && val->size > 0))
+        return ra_fail(QUIRE_MISUSE, "%s is NULL", what);
+    return QUIRE_OK;
+}
+
+/* A copy of `val` whose data is never NULL. */
+static struct quire_val val_plain(const struct quire_val *val)
+{
+    struct quire_val v = *val;
+
+    if (v.data == NULL)
+        v.data = "";
+    return v;
+}
+
+static quire_status name_check(const char *name, size_t *len)
+{
+    if (name == NULL)
+        return ra_fail(QUIRE_MISUSE, "the tree's name is NULL");
+    *len = strnlen(name, QUIRE_NAME_MAX + 1);
+    if (*len == 0 || *len > QUIRE_NAME_MAX)
+        return ra_fail(QUIRE_INVAL, "a tree's name has 1 to %u bytes",
+                       QUIRE_NAME_MAX);
+    return QUIRE_OK;
+}
+
+/* ---- store ---- */
+
+quire_status quire_open(const char *path, const struct quire_options *opt,
+                        struct quire **db)
+{
+    if (db == NULL || path == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_open: a NULL argument");
+    *db = NULL;
+    return tx_store_open(path, opt, db);
+}
+
+quire_status quire_close_report(struct quire *db,
+                                struct quire_close_report *report)
+{
+    quire_status rc;
+
+    if (db == NULL)
+        return QUIRE_OK;
+    rc = tx_store_check(db);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (report != NULL &&
+        report->size < offsetof(struct quire_close_report, intents))
+        return ra_fail(QUIRE_INVAL, "report: size is %zu", report->size);
+    return tx_store_close(db, report);
+}
+
+quire_status quire_close(struct quire *db)
+{
+    return quire_close_report(db, NULL);
+}
+
+quire_status quire_sync(struct quire *db)
+{
+    quire_status rc = tx_store_check(db);
+
+    return rc == QUIRE_OK && !db->rdonly ? tx_sync(db) : rc;
+}
+
+quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
+{
+    struct quire_stat s;
+    struct pf_stat pf;
+    struct tx_root root;
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (st == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_stat_get: st is NULL");
+    if (st->size < offsetof(struct quire_stat, pool))
+        return ra_fail(QUIRE_INVAL, "stat: size is %zu", st->size);
+    memset(&s, 0, sizeof(s));
+    tx_root_load(db, &root);
+    pf_file_stat(db->file, &pf);
+    s.size = st->size;
+    s.rev = root.rev;
+    /* relaxed: figures, here and below */
+    s.rev_durable = atomic_load_explicit(&db->durable, memory_order_relaxed);
+    s.commits = atomic_load_explicit(&db->commits, memory_order_relaxed);
+    s.file_bytes = pf.file_bytes;
+    s.log_off = pf.log_off;
+    s.page_bytes = db->env.page_bytes;
+    s.window = db->env.window;
+    s.versioning = db->env.versioning;
+    s.block_bytes = pf_file_geometry(db->file)->block_bytes;
+    s.incarnation = pf.incarnation;
+    s.syncs = pf.syncs;
+    s.written_bytes = pf.written_bytes;
+    s.zeroed_bytes = pf.zeroed_bytes;
+    s.read_bytes = pf.read_bytes;
+    s.pages_ahead = pf.ahead_frags;
+    ra_mutex_lock(&db->handles_lock);
+    s.transactions = db->open_txns;
+    ra_mutex_unlock(&db->handles_lock);
+    s.pool.size = sizeof(s.pool);
+    ra_pool_stat(db->pool, &s.pool);
+    s.cache.size = sizeof(s.cache);
+    pc_stat(db->cache, &s.cache);
+    memcpy(st, &s, ra_min_u64(st->size, sizeof(s)));
+    return QUIRE_OK;
+}
+
+quire_status quire_verify(struct quire *db,
+                          void (*fault)(void *arg, const struct quire_fault *f),
+                          void *arg, struct quire_verify_report *report)
+{
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (report != NULL &&
+        report->size < offsetof(struct quire_verify_report, pages))
+        return ra_fail(QUIRE_INVAL, "report: size is %zu", report->size);
+    return tx_verify(db, fault, arg, report);
+}
+
+/* ---- transactions ---- */
+
+quire_status quire_begin(struct quire *db, unsigned kind,
+                         struct quire_txn **txn)
+{
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (txn == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_begin: txn is NULL");
+    *txn = NULL;
+    if (kind != QUIRE_READ && kind != QUIRE_WRITE)
+        return ra_fail(QUIRE_INVAL, "transaction kind %u", kind);
+    return tx_begin(db, kind == QUIRE_WRITE, NULL, txn);
+}
+
+quire_status quire_begin_at(struct quire *db, quire_rev rev,
+                            struct quire_txn **txn)
+{
+    struct tx_root root;
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (txn == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_begin_at: txn is NULL");
+    *txn = NULL;
+    rc = tx_rev_root(db, rev, &root);
+    if (rc != QUIRE_OK)
+        return rc;
+    return tx_begin(db, false, &root, txn);
+}
+
+quire_status quire_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
+{
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if ((flags & ~(QUIRE_NOSYNC | QUIRE_EMPTY)) != 0)
+        return ra_fail(QUIRE_MISUSE, "commit: unknown flags 0x%x", flags);
+    if (!txn->write) {
+        if (rev != NULL)
+            *rev = txn->root.rev;
+        tx_end(txn);
+        return QUIRE_OK;
+    }
+    return tx_commit(txn, flags, rev);
+}
+
+void quire_abort(struct quire_txn *txn)
+{
+    if (txn == NULL || txn_check(txn) != QUIRE_OK)
+        return;
+    if (txn->write) {
+        tr_log_clear(&txn->db->wlog);
+        pf_ahead_abort(txn->db->file);
+    }
+    tx_end(txn);
+}
+
+quire_rev quire_txn_rev(const struct quire_txn *txn)
+{
+    return txn != NULL && txn->h.magic == TX_TXN_MAGIC ? txn->root.rev : 0;
+}
+
+/* ---- revisions ---- */
+
+quire_status quire_rev_newest(struct quire *db, quire_rev *rev)
+{
+    struct tx_root root;
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (rev == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_rev_newest: rev is NULL");
+    tx_root_load(db, &root);
+    *rev = root.rev;
+    return QUIRE_OK;
+}
+
+quire_status quire_rev_info(struct quire *db, quire_rev rev,
+                            struct quire_rev_info *info)
+{
+    struct quire_rev_info i;
+    struct tx_pending where;
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (info == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_rev_info: info is NULL");
+    if (info->size < sizeof(i))
+        return ra_fail(QUIRE_INVAL, "info: size is %zu", info->size);
+    rc = tx_rev_find(db, rev, &where);
+    if (rc != QUIRE_OK)
+        return rc;
+    i.size = info->size;
+    i.rev = where.rev;
+    i.time_us = where.time_us;
+    i.file_off = pg_id_off(where.id);
+    *info = i;
+    return QUIRE_OK;
+}
+
+/* ---- trees ---- */
+
+quire_status quire_tree_open(struct quire_txn *txn, const char *name,
+                             unsigned flags, struct quire_tree **tree)
+{
+    bool create = (flags & QUIRE_TREE_CREATE) != 0;
+    size_t len;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (tree == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_tree_open: tree is NULL");
+    *tree = NULL;
+    if ((flags & ~QUIRE_TREE_CREATE) != 0)
+        return ra_fail(QUIRE_INVAL, "tree: unknown flags 0x%x", flags);
+    rc = name_check(name, &len);
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(txn, &txn->held);
+    if (!txn->write && create) {
+        rc = tx_tree_get(txn, name, len, false, tree);
+        return rc == QUIRE_NOTFOUND
+                   ? ra_fail(QUIRE_READONLY,
+                             "tree '%s' can't be created in a read "
+                             "transaction",
+                             name)
+                   : rc;
+    }
+    if (create) {
+        rc = txn_check_write(txn);
+        if (rc != QUIRE_OK)
+            return rc;
+    }
+    return tx_tree_get(txn, name, len, create, tree);
+}
+
+quire_status quire_tree_drop(struct quire_txn *txn, const char *name)
+{
+    struct quire_tree *tree;
+    size_t len;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = name_check(name, &len);
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(txn, &txn->held);
+    rc = tx_tree_get(txn, name, len, false, &tree);
+    if (rc != QUIRE_OK)
+        return rc;
+    return tx_tree_drop(txn, tree);
+}
+
+quire_status quire_tree_next(struct quire_txn *txn, const char *after,
+                             char name[QUIRE_NAME_MAX + 1])
+{
+    uint8_t buf[QUIRE_NAME_MAX + 1];
+    uint8_t key_buf[QUIRE_PAGE_MAX / 8];
+    struct quire_val key = { buf, 1 }, val;
+    struct tr_cursor cur;
+    enum pg_entry entry;
+    size_t len = 0;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (name == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_tree_next: name is NULL");
+    if (after != NULL) {
+        rc = name_check(after, &len);
+        if (rc != QUIRE_OK)
+            return rc;
+    }
+    tx_held_release(txn, &txn->held);
+    key.size = tx_catalogue_key('r', after != NULL ? after : "", len, buf);
+    tr_cursor_init(&cur, &txn->catalogue, key_buf);
+    rc = tr_cursor_seek(&cur, QUIRE_SEEK_GT, &key);
+    if (rc == QUIRE_OK)
+        rc = tr_cursor_get(&cur, &key, &val, &entry);
+    if (rc == QUIRE_OK) {
+        const uint8_t *found = key.data;
+
+        if (key.size < 2 || found[0] != 'r') {
+            rc = QUIRE_NOTFOUND;
+        } else if (key.size - 1 > QUIRE_NAME_MAX) {
+            rc = ra_fail(QUIRE_CORRUPT, "a tree's name of %zu bytes",
+                         key.size - 1);
+        } else {
+            memcpy(name, found + 1, key.size - 1);
+            name[key.size - 1] = '\0';
+        }
+    }
+    tr_cursor_reset(&cur);
+    return rc;
+}
+
+quire_status quire_tree_count(struct quire_txn *txn, struct quire_tree *tree,
+                              uint64_t *nrecords)
+{
+    struct quire_tree *t;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (nrecords == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_tree_count: nrecords is NULL");
+    rc = tree_check(txn, tree, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    *nrecords = t->tree.count;
+    return QUIRE_OK;
+}
+
+quire_status quire_tree_set_meta(struct quire_txn *txn, struct quire_tree *tree,
+                                 const struct quire_val *meta)
+{
+    uint8_t buf[QUIRE_NAME_MAX + 1];
+    struct quire_val key = { buf, 0 }, val;
+    struct quire_tree *t;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = val_check(meta, "the metadata");
+    if (rc != QUIRE_OK)
+        return rc;
+    if (meta->size > QUIRE_VALUE_MAX)
+        return ra_fail(QUIRE_TOOBIG, "metadata of %zu bytes", meta->size);
+    rc = tree_check(txn, tree, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(txn, &txn->held);
+    val = val_plain(meta);
+    key.size = tx_catalogue_key('m', t->name, t->name_len, buf);
+    return tx_put(txn, &txn->catalogue, &key, &val, 0);
+}
+
+quire_status quire_tree_get_meta(struct quire_txn *txn, struct quire_tree *tree,
+                                 void *buf, size_t cap, size_t *size)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    uint8_t kbuf[QUIRE_NAME_MAX + 1];
+    struct quire_val key = { kbuf, 0 }, val;
+    struct quire_tree *t;
+    enum pg_entry entry;
+    uint64_t whole = 0;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (size == NULL || (buf == NULL && cap > 0))
+        return ra_fail(QUIRE_MISUSE, "quire_tree_get_meta: a NULL argument");
+    rc = tree_check(txn, tree, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(txn, &txn->held);
+    key.size = tx_catalogue_key('m', t->name, t->name_len, kbuf);
+    rc = tr_get(&txn->catalogue, &key, &leaf, &val, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_value_read(txn, &txn->catalogue, entry, &val, 0, buf, cap, &whole);
+    tx_held_release(txn, &leaf);
+    if (rc == QUIRE_OK)
+        *size = whole;
+    return rc;
+}
+
+/* ---- records ---- */
+
+/* Common to get, read, put and del: the tree, and the key within its limit. */
+static quire_status record_check(struct quire_txn *txn,
+                                 struct quire_tree *tree,
+                                 const struct quire_val *key,
+                                 struct quire_tree **out)
+{
+    quire_status rc = val_check(key, "the key");
+
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(txn, &txn->held);
+    return tree_check(txn, tree, out);
+}
+
+static quire_status key_too_big(const struct quire_txn *txn,
+                                const struct quire_val *key)
+{
+    return ra_fail(QUIRE_TOOBIG,
+                   "a key of %zu bytes; the limit is %zu, an eighth of a page",
+                   key->size, pg_key_max(txn->db->env.page_bytes));
+}
+
+quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
+                       const struct quire_val *key, const struct quire_val *val,
+                       unsigned flags)
+{
+    struct quire_val k, v;
+    struct quire_tree *t;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = val_check(val, "the value");
+    if (rc != QUIRE_OK)
+        return rc;
+    if ((flags & ~QUIRE_NOREPLACE) != 0)
+        return ra_fail(QUIRE_INVAL, "put: unknown flags 0x%x", flags);
+    rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key->size > pg_key_max(txn->db->env.page_bytes))
+        return key_too_big(txn, key);
+    if (val->size > QUIRE_VALUE_MAX)
+        return ra_fail(QUIRE_TOOBIG, "a value of %zu bytes; the limit is %llu",
+                       val->size, (unsigned long long)QUIRE_VALUE_MAX);
+    k = val_plain(key);
+    v = val_plain(val);
+    return tx_put(txn, &t->tree, &k, &v, flags);
+}
+
+quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,
+                       const struct quire_val *key)
+{
+    struct quire_val k;
+    struct quire_tree *t;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key->size > pg_key_max(txn->db->env.page_bytes))
+        return QUIRE_NOTFOUND;
+    k = val_plain(key);
+    return tx_del(txn, &t->tree, &k);
+}
+
+quire_status quire_get(struct quire_txn *txn, struct quire_tree *tree,
+                       const struct quire_val *key, struct quire_val *val)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    struct tr_leaf page = { NULL, 0, false };
+    struct quire_tree *t;
+    struct quire_val k, v;
+    enum pg_entry entry;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (val == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_get: val is NULL");
+    rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    k = val_plain(key);
+    rc = tr_get(&t->tree, &k, &leaf, &v, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_value_hold(txn, &t->tree, entry, &v, &page);
+    if (rc == QUIRE_OK || rc == QUIRE_TOOBIG)
+        *val = v;
+    if (rc == QUIRE_OK && page.img == NULL) {
+        txn->held = leaf;
+    } else {
+        txn->held = page;
+        tx_held_release(txn, &leaf);
+    }
+    return rc;
+}
+
+quire_status quire_read(struct quire_txn *txn, struct quire_tree *tree,
+                        const struct quire_val *key, uint64_t off, void *buf,
+                        size_t cap, uint64_t *size)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    struct quire_tree *t;
+    struct quire_val k, v;
+    enum pg_entry entry;
+    uint64_t whole = 0;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (size == NULL || (buf == NULL && cap > 0))
+        return ra_fail(QUIRE_MISUSE, "quire_read: a NULL argument");
+    rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    k = val_plain(key);
+    rc = tr_get(&t->tree, &k, &leaf, &v, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_value_read(txn, &t->tree, entry, &v, off, buf, cap, &whole);
+    tx_held_release(txn, &leaf);
+    if (rc == QUIRE_OK)
+        *size = whole;
+    return rc;
+}
+
+/* ---- cursors ---- */
+
+static quire_status cursor_check(struct quire_cursor *cur)
+{
+    quire_status rc;
+
+    if (cur == NULL)
+        return ra_fail(QUIRE_MISUSE, "the cursor handle is NULL");
+    if (cur->h.magic != TX_CURSOR_MAGIC)
+        return ra_fail(QUIRE_MISUSE, "the cursor is closed");
+    rc = txn_check(cur->txn);
+    if (rc == QUIRE_OK)
+        tx_held_release(cur->txn, &cur->held);
+    return rc;
+}
+
+quire_status quire_cursor_open(struct quire_txn *txn, struct quire_tree *tree,
+                               struct quire_cursor **out)
+{
+    struct quire_cursor *cur;
+    struct quire_tree *t;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (out == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_cursor_open: cur is NULL");
+    *out = NULL;
+    rc = tree_check(txn, tree, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    cur = tx_handle_take(txn->db, &txn->db->free_cursors,
+                         sizeof(*cur) + pg_key_max(txn->db->env.page_bytes),
+                         TX_CURSOR_MAGIC);
+    if (cur == NULL)
+        return ra_fail(QUIRE_NOMEM, "no memory for a handle");
+    cur->txn = txn;
+    cur->tree = t;
+    tr_cursor_init(&cur->cur, &t->tree, cur->key_buf);
+    memset(&cur->held, 0, sizeof(cur->held));
+    cur->h.next = txn->cursors;
+    txn->cursors = &cur->h;
+    *out = cur;
+    return QUIRE_OK;
+}
+
+void quire_cursor_close(struct quire_cursor *cur)
+{
+    struct tx_handle **link;
+
+    if (cur == NULL || cursor_check(cur) != QUIRE_OK)
+        return;
+    for (link = &cur->txn->cursors; *link != &cur->h; link = &(*link)->next)
+        ;
+    *link = cur->h.next;
+    tr_cursor_reset(&cur->cur);
+    tx_handle_give(cur->txn->db, &cur->txn->db->free_cursors, cur);
+}
+
+quire_status quire_cursor_seek(struct quire_cursor *cur, quire_seek how,
+                               const struct quire_val *key)
+{
+    struct quire_val k = { "", 0 };
+    quire_status rc = cursor_check(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if ((unsigned)how > QUIRE_SEEK_LT)
+        return ra_fail(QUIRE_INVAL, "seek: mode %d", (int)how);
+    if (how != QUIRE_SEEK_FIRST && how != QUIRE_SEEK_LAST) {
+        rc = val_check(key, "the key");
+        if (rc != QUIRE_OK)
+            return rc;
+        k = val_plain(key);
+    }
+    return tr_cursor_seek(&cur->cur, how, &k);
+}
+
+quire_status quire_cursor_next(struct quire_cursor *cur)
+{
+    quire_status rc = cursor_check(cur);
+
+    return rc == QUIRE_OK ? tr_cursor_step(&cur->cur, true) : rc;
+}
+
+quire_status quire_cursor_prev(struct quire_cursor *cur)
+{
+    quire_status rc = cursor_check(cur);
+
+    return rc == QUIRE_OK ? tr_cursor_step(&cur->cur, false) : rc;
+}
+
+quire_status quire_cursor_get(struct quire_cursor *cur, struct quire_val *key,
+                              struct quire_val *val)
+{
+    struct quire_val v;
+    enum pg_entry entry;
+    quire_status rc = cursor_check(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tr_cursor_get(&cur->cur, key, &v, &entry);
+    if (rc != QUIRE_OK || val == NULL)
+        return rc;
+    rc = tx_value_hold(cur->txn, &cur->tree->tree, entry, &v, &cur->held);
+    if (rc == QUIRE_OK || rc == QUIRE_TOOBIG)
+        *val = v;
+    return rc;
+}
+
+quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
+                               void *buf, size_t cap, uint64_t *size)
+{
+    struct quire_val v;
+    enum pg_entry entry;
+    uint64_t whole = 0;
+    quire_status rc = cursor_check(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (size == NULL || (buf == NULL && cap > 0))
+        return ra_fail(QUIRE_MISUSE, "quire_cursor_read: a NULL argument");
+    rc = tr_cursor_get(&cur->cur, NULL, &v, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_value_read(cur->txn, &cur->tree->tree, entry, &v, off, buf, cap,
+                       &whole);
+    if (rc == QUIRE_OK)
+        *size = whole;
+    return rc;
+}

@@ -1,0 +1,144 @@
+/*
+ * rev.c - from a revision's number to its commit record.
+ *
+ * The system tree maps the number, big-endian after an 'r', to the record's
+ * image id, length and time. It is brought up to date every TX_PENDING_DUE
+ * commits, within a commit; only such a commit's record may be named by a
+ * superblock, so that whoever opens the store finds every older revision in the
+ * tree and every newer one in the log that recovery walks. Those newer ones are
+ * kept in an array. The system tree of the published root and the array are
+ * exchanged together, under commit_lock.
+ */
+#include "txlog/tx_impl.h"
+
+#define REV_KEY_BYTES 9u
+#define REV_VAL_BYTES 20u /* u64 image id, u32 length, i64 time */
+
+static void rev_key(quire_rev rev, uint8_t buf[REV_KEY_BYTES])
+{
+    buf[0] = 'r';
+    for (unsigned i = 0; i < 8; i++)
+        buf[1 + i] = (uint8_t)(rev >> (56 - 8 * i));
+}
+
+quire_status tx_rev_find(struct quire *db, quire_rev rev,
+                         struct tx_pending *where)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    uint8_t buf[REV_KEY_BYTES];
+    const struct quire_val key = { buf, sizeof(buf) };
+    struct quire_val val;
+    enum pg_entry entry;
+    struct tr_tree system;
+    struct tx_root root;
+    bool recent;
+    quire_status rc;
+
+    ra_mutex_lock(&db->commit_lock);
+    tx_root_load(db, &root);
+    recent = db->npending > 0 && rev >= db->pending[0].rev;
+    if (recent && rev <= root.rev)
+        *where = db->pending[rev - db->pending[0].rev];
+    ra_mutex_unlock(&db->commit_lock);
+    if (rev > root.rev)
+        return ra_fail(QUIRE_NOTFOUND,
+                       "revision %llu does not exist; the newest is %llu",
+                       (unsigned long long)rev, (unsigned long long)root.rev);
+    if (recent)
+        return QUIRE_OK;
+
+    rev_key(rev, buf);
+    tr_tree_init(&system, &db->env, NULL, &root.system);
+    rc = tr_get(&system, &key, &leaf, &val, &entry);
+    if (rc == QUIRE_NOTFOUND)
+        return ra_fail(QUIRE_CORRUPT, "revision %llu is not in the index",
+                       (unsigned long long)rev);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (entry != PG_ENTRY_PLAIN || val.size != REV_VAL_BYTES) {
+        rc = ra_fail(QUIRE_CORRUPT, "the index entry of revision %llu",
+                     (unsigned long long)rev);
+    } else {
+        where->rev = rev;
+        where->id = ra_le64(val.data);
+        where->stored_len = ra_le32((const uint8_t *)val.data + 8);
+        where->time_us = (int64_t)ra_le64((const uint8_t *)val.data + 12);
+    }
+    tr_leaf_release(&db->env, &leaf);
+    return rc;
+}
+
+quire_status tx_rev_root(struct quire *db, quire_rev rev, struct tx_root *root)
+{
+    struct tx_pending where;
+    struct pf_record rec;
+    quire_status rc;
+
+    tx_root_load(db, root);
+    if (root->rev == rev)
+        return QUIRE_OK;
+    if (rev == 0) {
+        memset(root, 0, sizeof(*root));
+        return QUIRE_OK;
+    }
+    rc = tx_rev_find(db, rev, &where);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = pf_record_read(db->file, where.id, where.stored_len, &rec);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (rec.rev != rev)
+        return ra_fail(QUIRE_CORRUPT,
+                       "the commit record at offset %llu is of revision %llu, "
+                       "not %llu",
+                       (unsigned long long)pg_id_off(where.id),
+                       (unsigned long long)rec.rev, (unsigned long long)rev);
+    tx_root_of_record(&rec, root);
+    return QUIRE_OK;
+}
+
+/* Put all pending revisions into the system tree of this transaction. Only the
+ * writer changes `pending`, so it reads it without the lock. */
+quire_status tx_rev_index(struct quire_txn *txn)
+{
+    struct quire *db = txn->db;
+
+    for (unsigned i = 0; i < db->npending; i++) {
+        const struct tx_pending *p = &db->pending[i];
+        uint8_t kbuf[REV_KEY_BYTES], vbuf[REV_VAL_BYTES];
+        const struct quire_val key = { kbuf, sizeof(kbuf) };
+        const struct quire_val val = { vbuf, sizeof(vbuf) };
+        quire_status rc;
+
+        rev_key(p->rev, kbuf);
+        ra_put_le64(vbuf, p->id);
+        ra_put_le32(vbuf + 8, p->stored_len);
+        ra_put_le64(vbuf + 12, (uint64_t)p->time_us);
+        rc = tr_put(&txn->system, &key, &val, PG_ENTRY_PLAIN);
+        if (rc != QUIRE_OK)
+            return rc;
+    }
+    return QUIRE_OK;
+}
+
+/* A record that recovery walks over: another system tree than the previous
+ * record's means that all older revisions are in it. */
+quire_status tx_rev_recovered(void *arg, const struct pf_record *rec)
+{
+    struct quire *db = arg;
+
+    if (db->npending > 0 && rec->system.id != db->last.system.id) {
+        db->npending = 0;
+        db->super = *rec;
+        db->super_due = true;
+    }
+    if (db->npending == TX_PENDING_MAX)
+        return ra_fail(QUIRE_CORRUPT,
+                       "%u commits up to revision %llu without an index",
+                       TX_PENDING_MAX, (unsigned long long)rec->rev);
+    db->pending[db->npending++] = (struct tx_pending){
+        rec->rev, rec->id, rec->time_us, rec->stored_len
+    };
+    db->last = *rec;
+    return QUIRE_OK;
+}

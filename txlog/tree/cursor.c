@@ -1,0 +1,232 @@
+/*
+ * cursor.c - a position in a tree that moves both ways.
+ *
+ * A cursor holds the leaf it is in and a slot. The next leaf is found by a
+ * descent to the upper fence (backwards: to what is below the lower fence); no
+ * stack of parents is kept, so nothing about the tree above can go stale. That
+ * each leaf begins where the last one ended is checked, which bounds a scan
+ * whatever the file holds.
+ *
+ * In a write transaction the leaf may change or go with any put or delete. The
+ * log's generation tells; the cursor then finds its place again by its key, of
+ * which it keeps a copy.
+ */
+#include "txlog/tree/tr.h"
+
+void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
+                    uint8_t *key_buf)
+{
+    memset(cur, 0, sizeof(*cur));
+    cur->tree = tree;
+    cur->key_buf = key_buf;
+}
+
+void tr_cursor_reset(struct tr_cursor *cur)
+{
+    tr_leaf_release(cur->tree->env, &cur->leaf);
+    cur->on = false;
+}
+
+static uint64_t cursor_gen(const struct tr_cursor *cur)
+{
+    return cur->tree->log != NULL ? cur->tree->log->gen : 0;
+}
+
+static bool slot_is_live(const struct pg_image *img, unsigned i)
+{
+    struct quire_val val;
+
+    return pg_image_value(img, i, &val) != PG_ENTRY_TOMB;
+}
+
+/* Go on to the neighbouring leaf; NOTFOUND at the end of the tree. */
+static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
+{
+    struct tr_leaf next = { NULL, 0, false };
+    struct quire_val fence, other;
+    quire_status rc;
+    bool bounded;
+
+    if (forward) {
+        if (!pg_image_upper(cur->leaf.img, &fence))
+            return QUIRE_NOTFOUND;
+    } else {
+        pg_image_lower(cur->leaf.img, &fence);
+        if (fence.size == 0)
+            return QUIRE_NOTFOUND;
+    }
+    /* The held leaf keeps the fence in place until the next one is held. */
+    rc = tr_leaf_find(cur->tree, forward ? TR_AT : TR_BELOW, fence.data,
+                      fence.size, &next);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (forward) {
+        pg_image_lower(next.img, &other);
+        bounded = other.size == fence.size &&
+                  memcmp(other.data, fence.data, fence.size) == 0;
+    } else {
+        bounded = pg_image_upper(next.img, &other) &&
+                  other.size == fence.size &&
+                  memcmp(other.data, fence.data, fence.size) == 0;
+    }
+    if (!bounded) {
+        rc = ra_fail(QUIRE_CORRUPT,
+                     "page at offset %llu: its fences do not meet those of "
+                     "its neighbour at %llu",
+                     (unsigned long long)pg_id_off(next.img->id),
+                     (unsigned long long)pg_id_off(cur->leaf.img->id));
+        tr_leaf_release(cur->tree->env, &next);
+        return rc;
+    }
+    tr_leaf_release(cur->tree->env, &cur->leaf);
+    cur->leaf = next;
+    cur->slot = forward ? 0 : next.img->n;
+    return QUIRE_OK;
+}
+
+/* From `slot` on (backwards: from below it) to the first live record. */
+static quire_status cursor_settle(struct tr_cursor *cur, bool forward)
+{
+    quire_status rc;
+
+    for (;;) {
+        const struct pg_image *img = cur->leaf.img;
+
+        if (forward) {
+            while (cur->slot < img->n && !slot_is_live(img, cur->slot))
+                cur->slot++;
+            if (cur->slot < img->n)
+                break;
+        } else {
+            while (cur->slot > 0 && !slot_is_live(img, cur->slot - 1))
+                cur->slot--;
+            if (cur->slot > 0) {
+                cur->slot--;
+                break;
+            }
+        }
+        rc = cursor_turn(cur, forward);
+        if (rc != QUIRE_OK) {
+            tr_cursor_reset(cur);
+            return rc;
+        }
+    }
+    cur->on = true;
+    cur->gen = cursor_gen(cur);
+    if (cur->tree->log != NULL)
+        cur->key_len =
+            pg_image_key_copy(cur->leaf.img, cur->slot, cur->key_buf);
+    return QUIRE_OK;
+}
+
+quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
+                            const struct quire_val *key)
+{
+    static const struct quire_val empty = { "", 0 };
+    enum tr_where where = how == QUIRE_SEEK_LAST ? TR_LAST : TR_AT;
+    quire_status rc;
+    bool found = false;
+
+    if (how == QUIRE_SEEK_FIRST || how == QUIRE_SEEK_LAST)
+        key = &empty;
+    tr_cursor_reset(cur);
+    rc = tr_leaf_find(cur->tree, where, key->data, key->size, &cur->leaf);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (how == QUIRE_SEEK_LAST) {
+        cur->slot = cur->leaf.img->n;
+        return cursor_settle(cur, false);
+    }
+    cur->slot = pg_image_seek(cur->leaf.img, key->data, key->size, &found);
+    if (found && !slot_is_live(cur->leaf.img, cur->slot) &&
+        how == QUIRE_SEEK_EQ)
+        found = false;
+    switch (how) {
+    case QUIRE_SEEK_EQ:
+        if (!found) {
+            tr_cursor_reset(cur);
+            return QUIRE_NOTFOUND;
+        }
+        return cursor_settle(cur, true);
+    case QUIRE_SEEK_GT:
+        cur->slot += found;
+        return cursor_settle(cur, true);
+    case QUIRE_SEEK_LE:
+        cur->slot += found;
+        return cursor_settle(cur, false);
+    case QUIRE_SEEK_LT:
+        return cursor_settle(cur, false);
+    default:
+        return cursor_settle(cur, true);
+    }
+}
+
+/* Find the place again after changes. NOTFOUND: the record was deleted. */
+static quire_status cursor_refresh(struct tr_cursor *cur)
+{
+    quire_status rc;
+    bool found;
+
+    if (cur->gen == cursor_gen(cur) && cur->leaf.img != NULL)
+        return QUIRE_OK;
+    tr_leaf_release(cur->tree->env, &cur->leaf);
+    rc = tr_leaf_find(cur->tree, TR_AT, cur->key_buf, cur->key_len,
+                      &cur->leaf);
+    if (rc != QUIRE_OK)
+        return rc;
+    cur->slot = pg_image_seek(cur->leaf.img, cur->key_buf, cur->key_len,
+                              &found);
+    if (!found || !slot_is_live(cur->leaf.img, cur->slot)) {
+        tr_leaf_release(cur->tree->env, &cur->leaf);
+        return QUIRE_NOTFOUND;
+    }
+    cur->gen = cursor_gen(cur);
+    return QUIRE_OK;
+}
+
+quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
+{
+    quire_status rc;
+
+    if (!cur->on)
+        return tr_cursor_seek(
+            cur, forward ? QUIRE_SEEK_FIRST : QUIRE_SEEK_LAST, NULL);
+    if (cur->gen != cursor_gen(cur) || cur->leaf.img == NULL) {
+        struct quire_val key = { cur->key_buf, cur->key_len };
+
+        rc = tr_cursor_seek(cur, forward ? QUIRE_SEEK_GT : QUIRE_SEEK_LT,
+                            &key);
+    } else {
+        /* The key may be needed when the neighbouring leaf can't be had. */
+        if (cur->tree->log == NULL &&
+            (forward ? cur->slot + 1 == cur->leaf.img->n : cur->slot == 0))
+            cur->key_len =
+                pg_image_key_copy(cur->leaf.img, cur->slot, cur->key_buf);
+        cur->slot += forward;
+        rc = cursor_settle(cur, forward);
+    }
+    if (rc != QUIRE_OK && rc != QUIRE_NOTFOUND)
+        cur->on = true; /* still at its key, so that a retry goes on there */
+    return rc;
+}
+
+quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
+                           struct quire_val *val, enum pg_entry *entry)
+{
+    quire_status rc;
+
+    if (!cur->on)
+        return QUIRE_NOTFOUND;
+    rc = cursor_refresh(cur);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key != NULL) {
+        if (cur->tree->log == NULL)
+            cur->key_len =
+                pg_image_key_copy(cur->leaf.img, cur->slot, cur->key_buf);
+        key->data = cur->key_buf;
+        key->size = cur->key_len;
+    }
+    *entry = pg_image_value(cur->leaf.img, cur->slot, val);
+    return QUIRE_OK;
+}

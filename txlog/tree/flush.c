@@ -1,0 +1,354 @@
+/*
+ * flush.c - changed pages become fragments.
+ *
+ * Children first: a page is written when every page below it has been, and the
+ * references to them stand in it. What is written of a page is decided here by
+ * the store's versioning: its changed entries, as long as the chain has room for
+ * one more fragment (and, under ADAPTIVE, the changes in the chain stay below
+ * half of the page), else all of it, which starts a new chain. A page that was
+ * split, merged or made anew is always written whole.
+ *
+ * Two uses. The commit writes all changed pages into its batch and keeps them
+ * in the log until the batch is on its way, since a batch that fails must leave
+ * nothing in the cache under ids that will be used again. Spilling writes
+ * single pages ahead, into spans of their own, and lets them go at once.
+ */
+#include <stdatomic.h>
+
+#include "txlog/tree/tr.h"
+
+static bool page_is_plain(const struct pg_image *img)
+{
+    return img->kind != PG_LEAF && img->kind != PG_INNER;
+}
+
+/* Should the changed page be written whole? */
+static bool write_whole(const struct tr_env *env, const struct tr_intent *in,
+                        size_t delta_bytes)
+{
+    size_t whole = pg_body_bound(in->img, false);
+    size_t changes = delta_bytes;
+
+    if (page_is_plain(in->img) || in->ref.id == PG_ID_NONE ||
+        (in->img->flags & PG_IMAGE_WHOLE) != 0 ||
+        env->versioning == QUIRE_VERSIONING_FULL ||
+        in->ref.nchain + 2u > env->window || delta_bytes >= whole)
+        return true;
+    if (env->versioning == QUIRE_VERSIONING_INCREMENTAL)
+        return false;
+    /* The newest fragment is a delta if anything is below it; the last link is
+     * the whole page. */
+    if (in->ref.nchain > 0)
+        changes += in->ref.raw_len;
+    for (unsigned i = 0; i + 1 < in->ref.nchain; i++)
+        changes += in->ref.chain[i].raw_len;
+    return changes > whole / 2;
+}
+
+uint64_t tr_flush_bound(struct tr_log *log, uint64_t no)
+{
+    const struct tr_intent *in = tr_log_intent(log, no);
+    size_t body;
+
+    /* Entries of changed children count already: they were put at the width
+     * of the widest reference. */
+    if (page_is_plain(in->img)) {
+        body = in->img->used - in->img->recs_off;
+    } else {
+        body = pg_body_bound(in->img, true);
+        if (write_whole(log->env, in, body))
+            body = pg_body_bound(in->img, false);
+    }
+    return ra_round_up(pg_frag_bound(body, PG_CHAIN_MAX), PG_ALIGN);
+}
+
+/* Write the page itself; what is below it has been written. */
+static quire_status write_page(struct tr_log *log, struct tr_intent *in,
+                               quire_rev birth, uint64_t count, tr_sink sink)
+{
+    const struct tr_env *env = log->env;
+    struct pg_frag_in frag;
+    struct pg_ref ref;
+    quire_status rc;
+
+    memset(&frag, 0, sizeof(frag));
+    frag.kind = in->img->kind;
+    frag.level = in->img->level;
+    frag.birth = birth;
+    frag.count = count;
+    if (page_is_plain(in->img)) {
+        struct quire_val bytes;
+
+        pg_image_bytes(in->img, &bytes);
+        frag.self_contained = true;
+        frag.nentries = 1;
+        frag.count = bytes.size;
+        frag.body = bytes.data;
+        frag.body_len = bytes.size;
+        frag.image_len = (uint32_t)pg_image_plain_bytes(bytes.size);
+    } else {
+        bool whole = write_whole(env, in, pg_body_bound(in->img, true));
+
+        frag.self_contained = whole;
+        if (!whole) {
+            frag.nchain = (uint8_t)(in->ref.nchain + 1);
+            frag.chain[0] = (struct pg_link){ in->ref.id, in->ref.stored_len,
+                                              in->ref.raw_len };
+            frag.sums[0] = in->ref.sum;
+            memcpy(&frag.chain[1], in->ref.chain,
+                   in->ref.nchain * sizeof(frag.chain[0]));
+            memcpy(&frag.sums[1], in->sums,
+                   in->ref.nchain * sizeof(frag.sums[0]));
+        }
+        frag.body_len = pg_body_encode(in->img, !whole, log->scratch,
+                                       PG_RAW_MAX, &frag.nentries);
+        if (frag.body_len == 0)
+            return ra_fail(QUIRE_TOOBIG, "a page of more than %zu bytes",
+                           PG_RAW_MAX);
+        frag.body = log->scratch;
+        frag.image_len =
+            (uint32_t)pg_image_compact_bytes(in->img, frag.nchain);
+    }
+    rc = sink(env->file, &frag, &ref);
+    if (rc != QUIRE_OK)
+        return rc;
+    in->ref = ref;
+    memcpy(in->sums, frag.sums, sizeof(in->sums));
+    in->written = true;
+    return QUIRE_OK;
+}
+
+/* A committed image of the written page for the cache, if it can be had. */
+static void to_cache(struct tr_log *log, const struct tr_intent *in,
+                     bool evict)
+{
+    const struct tr_env *env = log->env;
+    struct quire_page page;
+    struct quire_val bytes;
+    void *seg = NULL;
+    bool ok;
+
+    if (!evict)
+        seg = ra_seg_try(env->pool, in->ref.image_len);
+    else if (ra_seg_alloc(env->pool, in->ref.image_len, &seg) != QUIRE_OK)
+        seg = NULL;
+    if (seg == NULL)
+        return; /* it will be loaded when it is wanted */
+    page.weight_bytes = ra_seg_bytes(env->pool, seg);
+    if (page_is_plain(in->img)) {
+        pg_image_bytes(in->img, &bytes);
+        ok = pg_image_plain(&in->ref, &bytes, seg, page.weight_bytes) ==
+             QUIRE_OK;
+        page.kind = QUIRE_KIND_OVERFLOW;
+    } else {
+        ok = pg_image_compact(in->img, &in->ref, in->sums, seg,
+                              page.weight_bytes);
+        page.kind = in->img->level == 0 ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER;
+    }
+    page.payload = seg;
+    if (!ok || pc_insert(env->cache, in->ref.id, &page) != QUIRE_OK)
+        ra_seg_free(env->pool, seg);
+}
+
+static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
+                              bool ahead, struct pg_ref *ref);
+
+/* Write the changed pages that the entries of `no` name, and put the references
+ * to them in; *count is the sum of the records below. */
+static quire_status flush_children(struct tr_log *log, uint64_t no,
+                                   quire_rev birth, bool ahead,
+                                   uint64_t *count)
+{
+    struct pg_image *img = tr_log_intent(log, no)->img;
+    uint64_t total = 0;
+    quire_status rc;
+
+    for (unsigned i = 0; i < img->n; i++) {
+        uint8_t enc[PG_REF_BYTES_MAX];
+        struct quire_val val;
+        struct pg_ref ref;
+        uint64_t child;
+
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+            continue;
+        rc = pg_ref_decode(val.data, val.size, &ref);
+        if (rc != QUIRE_OK)
+            return rc;
+        if (ref.intent) {
+            child = ref.id;
+            rc = flush_rec(log, child, birth, ahead, &ref);
+            if (rc != QUIRE_OK)
+                return rc;
+            pg_work_set(img, i, enc, pg_ref_encode(&ref, enc), true);
+            if (ahead)
+                tr_log_drop(log, child);
+        }
+        total += ref.count;
+    }
+    *count = total;
+    return QUIRE_OK;
+}
+
+/* The same for the overflow pages of a leaf. */
+static quire_status flush_large(struct tr_log *log, uint64_t no,
+                                quire_rev birth, bool ahead)
+{
+    struct pg_image *img = tr_log_intent(log, no)->img;
+    quire_status rc;
+
+    for (unsigned i = 0; i < img->n; i++) {
+        uint8_t enc[PG_LARGE_BYTES];
+        struct quire_val val;
+        struct pg_large large;
+        uint64_t page;
+
+        if (pg_image_value(img, i, &val) != PG_ENTRY_OVERFLOW)
+            continue;
+        rc = pg_large_decode(&val, &large);
+        if (rc != QUIRE_OK)
+            return rc;
+        if (!large.ref.intent)
+            continue;
+        page = large.ref.id;
+        rc = flush_rec(log, page, birth, ahead, &large.ref);
+        if (rc != QUIRE_OK)
+            return rc;
+        pg_work_set(img, i, enc, pg_large_encode(&large, enc), true);
+        if (ahead)
+            tr_log_drop(log, page);
+    }
+    return QUIRE_OK;
+}
+
+/* Depth is the height of the tree, and one for overflow pages. */
+static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
+                              bool ahead, struct pg_ref *ref)
+{
+    struct tr_intent *in = tr_log_intent(log, no);
+    uint64_t count = 0;
+    quire_status rc = QUIRE_OK;
+
+    if (in->img->level > 0) {
+        rc = flush_children(log, no, birth, ahead, &count);
+    } else if (in->img->kind == PG_LEAF) {
+        count = in->img->n - in->img->ntomb;
+        rc = flush_large(log, no, birth, ahead);
+    }
+    if (rc != QUIRE_OK)
+        return rc;
+    /* Entered, but nothing in it was changed in the end. */
+    if (!page_is_plain(in->img) && in->ref.id != PG_ID_NONE &&
+        in->img->nchanged == 0 && (in->img->flags & PG_IMAGE_WHOLE) == 0) {
+        *ref = in->ref;
+        return QUIRE_OK;
+    }
+    rc = write_page(log, in, birth, count, ahead ? pf_ahead_add : pf_batch_add);
+    if (rc != QUIRE_OK)
+        return rc;
+    *ref = in->ref;
+    if (ahead)
+        to_cache(log, in, false);
+    return QUIRE_OK;
+}
+
+quire_status tr_flush(struct tr_log *log, uint64_t no, quire_rev birth,
+                      bool ahead, struct pg_ref *ref)
+{
+    quire_status rc = flush_rec(log, no, birth, ahead, ref);
+
+    if (rc == QUIRE_OK && ahead)
+        tr_log_drop(log, no);
+    return rc;
+}
+
+static bool has_changed_child(const struct pg_image *img)
+{
+    struct quire_val val;
+    struct pg_ref ref;
+
+    for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
+        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
+            pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK && ref.intent)
+            return true;
+    }
+    return false;
+}
+
+/* Write `no` ahead and tell its parent. */
+static quire_status spill(struct tr_log *log, uint64_t no, quire_rev birth)
+{
+    struct tr_intent *in = tr_log_intent(log, no);
+    struct tr_tree *tree = in->tree;
+    uint64_t parent_no = in->parent;
+    uint8_t enc[PG_REF_BYTES_MAX];
+    struct pg_image *parent;
+    struct quire_val lower;
+    struct pg_ref ref;
+    quire_rev before;
+    unsigned slot = 0;
+    size_t len;
+    bool found = true;
+    quire_status rc;
+
+    if (parent_no != TR_NONE) {
+        pg_image_lower(in->img, &lower);
+        parent = tr_log_intent(log, parent_no)->img;
+        slot = pg_image_seek(parent, lower.data, lower.size, &found);
+    }
+    QUIRE_ASSERT(found);
+    before = in->ref.id;
+    rc = tr_flush(log, no, birth, true, &ref);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (parent_no == TR_NONE) {
+        tree->root = ref;
+        atomic_store_explicit(&tree->root_hint, PC_HINT_NONE,
+                              memory_order_relaxed); /* a hint */
+        return QUIRE_OK;
+    }
+    parent = tr_log_intent(log, parent_no)->img;
+    len = pg_ref_encode(&ref, enc);
+    pg_work_set(parent, slot, enc, len, ref.id != before);
+    return QUIRE_OK;
+}
+
+quire_status tr_spill_one(struct tr_log *log, quire_rev birth,
+                          const struct tr_tree *const *keep, unsigned nkeep)
+{
+    /* Twice around: the first may only find pages that were used lately. */
+    for (uint64_t step = 0; step < 2 * log->top; step++) {
+        uint64_t no = log->hand;
+        struct tr_intent *in;
+        unsigned i;
+
+        log->hand = no + 1 < log->top ? no + 1 : 0;
+        if (no >= log->top)
+            continue;
+        in = tr_log_intent(log, no);
+        if (in->img == NULL || page_is_plain(in->img))
+            continue; /* overflow pages go with their leaf */
+        for (i = 0; i < nkeep && keep[i] != in->tree; i++)
+            ;
+        if (i < nkeep)
+            continue;
+        if (in->used) {
+            in->used = false;
+            continue;
+        }
+        if (has_changed_child(in->img))
+            continue;
+        return spill(log, no, birth);
+    }
+    return QUIRE_NOTFOUND;
+}
+
+void tr_log_finish(struct tr_log *log)
+{
+    for (uint64_t no = 0; no < log->top; no++) {
+        struct tr_intent *in = tr_log_intent(log, no);
+
+        if (in->img != NULL && in->written)
+            to_cache(log, in, in->img->level > 0);
+    }
+    tr_log_clear(log);
+}

@@ -1,0 +1,230 @@
+/*
+ * tr.h - the copy-on-write B+-tree, the working images it is changed through,
+ * and its cursor.
+ *
+ * A committed page is never modified (TR-1): a write transaction copies it into
+ * its log of changed pages, and the parent's entry then names the changed page
+ * instead. Every step that can fail comes before the first change of a
+ * structural operation (TR-2), so that a failed put or delete leaves the tree
+ * as it was.
+ */
+#ifndef QUIRE_TXLOG_TREE_TR_H
+#define QUIRE_TXLOG_TREE_TR_H
+
+#include "alloc/ra.h"
+#include "cache/pc.h"
+#include "pages/file/pf.h"
+#include "pages/pg.h"
+#include "quire.h"
+
+/* What all trees of a store share; immutable after opening. */
+struct tr_env {
+    struct pf_file *file;
+    struct pc_cache *cache;
+    struct ra_pool *pool;
+    uint32_t page_bytes;
+    uint32_t window;
+    quire_versioning versioning;
+};
+
+struct tr_tree;
+
+/* ---- changed pages of one write transaction; owner: the writer ---- */
+
+#define TR_NONE UINT64_MAX /* no changed page */
+
+/* A changed page, or a new one. */
+struct tr_intent {
+    struct pg_image *img;  /* NULL: the number is free */
+    struct tr_tree *tree;  /* whose page it is */
+    uint64_t parent;       /* number of its parent, itself changed; TR_NONE for
+                              a root or an overflow page; next free number while
+                              free */
+    uint32_t seg_bytes;    /* what its segment is charged */
+    bool used;             /* touched since the spilling hand came by */
+    bool written;          /* `ref` is what the commit batch holds of it */
+    struct pg_ref ref;     /* the version it was copied from (id PG_ID_NONE: a
+                              new page), then the one written */
+    uint64_t sums[PG_CHAIN_MAX]; /* checksums of ref's links */
+};
+
+#define TR_SLAB_BYTES ((size_t)64 << 10)
+#define TR_SLAB_INTENTS (TR_SLAB_BYTES / sizeof(struct tr_intent))
+#define TR_SLABS_MAX 2048u
+#define TR_SPARES_MAX 64u
+
+struct tr_log {
+    const struct tr_env *env;     /* immutable */
+    struct tr_intent **slabs;     /* [TR_SLABS_MAX], one segment each */
+    unsigned nslabs;
+    uint64_t free_head;           /* numbers that may be used again */
+    uint64_t nused;               /* changed pages now */
+    uint64_t top;                 /* numbers ever handed out */
+    uint64_t bytes;               /* segments of working images */
+    uint64_t gen;                 /* grows with every change: cursors compare */
+    uint64_t hand;                /* where spilling goes on */
+    void *spares[TR_SPARES_MAX];  /* segments for structural changes */
+    size_t spare_bytes[TR_SPARES_MAX];
+    unsigned nspares;
+    void *scratch;                /* PG_RAW_MAX bytes: bodies being encoded */
+    uint8_t *key_buf;             /* two keys */
+};
+
+quire_status tr_log_init(struct tr_log *log, const struct tr_env *env)
+    QUIRE_MUST_CHECK;
+/* Everything must have been dropped: tr_log_clear(). */
+void tr_log_fini(struct tr_log *log);
+
+struct tr_intent *tr_log_intent(struct tr_log *log, uint64_t no);
+
+/* The working image of `no`, which is then taken as used. */
+static inline struct pg_image *tr_log_image(struct tr_log *log, uint64_t no)
+{
+    struct tr_intent *in = tr_log_intent(log, no);
+
+    in->used = true;
+    return in->img;
+}
+
+/* Copy the committed image `img` of `ref` in. NOMEM: nothing has changed. */
+quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
+                          const struct pg_ref *ref, const struct pg_image *img,
+                          uint64_t parent, uint64_t *no) QUIRE_MUST_CHECK;
+
+/* Take `seg`, a working or plain image, in as a new page. Cannot fail after
+ * tr_log_reserve() counted it. On NOMEM the caller keeps the segment. */
+quire_status tr_log_adopt(struct tr_log *log, struct tr_tree *tree, void *seg,
+                          uint64_t parent, uint64_t *no) QUIRE_MUST_CHECK;
+
+/* Exchange the image of `no` for `seg`; the old one is given back. */
+void tr_log_replace(struct tr_log *log, uint64_t no, void *seg);
+
+/* Forget `no` and give its image back. */
+void tr_log_drop(struct tr_log *log, uint64_t no);
+
+/* Forget those of `tree` (NULL: of all); clear: all of them, and the spares. */
+void tr_log_drop_tree(struct tr_log *log, const struct tr_tree *tree);
+void tr_log_clear(struct tr_log *log);
+
+/* Make sure that `n` spares of `bytes` each, and numbers for `nnew` new pages,
+ * can be had without failing. NOMEM: some may have been added, no harm. */
+quire_status tr_log_reserve(struct tr_log *log, unsigned n, size_t bytes,
+                            unsigned nnew) QUIRE_MUST_CHECK;
+
+/* Take a reserved spare of at least `bytes`; never NULL if it was counted. */
+void *tr_log_spare(struct tr_log *log, size_t bytes);
+void tr_log_spare_return(struct tr_log *log, void *seg);
+void tr_log_trim_spares(struct tr_log *log);
+
+/* ---- trees ---- */
+
+struct tr_tree {
+    const struct tr_env *env;
+    struct tr_log *log;   /* NULL in read transactions */
+    struct pg_ref root;   /* id PG_ID_NONE: empty; `intent`: a changed page */
+    uint64_t count;       /* records */
+    uint64_t last_leaf;   /* changed leaf of the last put, or TR_NONE */
+    unsigned ascending;   /* puts in a row that went to the end of a leaf */
+    bool changed;         /* in this transaction */
+    pc_hint root_hint;
+};
+
+void tr_tree_init(struct tr_tree *tree, const struct tr_env *env,
+                  struct tr_log *log, const struct pg_ref *root);
+
+/* A leaf held for reading: pinned, or a working image. */
+struct tr_leaf {
+    const struct pg_image *img; /* NULL: nothing held */
+    uint32_t frame;
+    bool pinned;
+};
+
+enum tr_where {
+    TR_AT,    /* the leaf that may hold `key` */
+    TR_BELOW, /* the leaf with the greatest keys below `key` */
+    TR_LAST,  /* the rightmost leaf */
+};
+
+/* Pin a page, checking that it is of the kind and level that `ref` says. */
+quire_status tr_page_pin(const struct tr_env *env, const struct pg_ref *ref,
+                         pc_hint *hint, const struct pg_image **img,
+                         uint32_t *frame) QUIRE_MUST_CHECK;
+
+/* Find and hold a leaf. NOTFOUND: the tree is empty. */
+quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
+                          const void *key, size_t key_len,
+                          struct tr_leaf *leaf) QUIRE_MUST_CHECK;
+void tr_leaf_release(const struct tr_env *env, struct tr_leaf *leaf);
+
+/* Look `key` up: the leaf is held and *val points into it. NOTFOUND. */
+quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
+                    struct tr_leaf *leaf, struct quire_val *val,
+                    enum pg_entry *entry) QUIRE_MUST_CHECK;
+
+/* Put `val`, an inline value or an encoded struct pg_large. A changed page of
+ * an overflow value that is replaced is dropped. */
+quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
+                    const struct quire_val *val, enum pg_entry entry)
+    QUIRE_MUST_CHECK;
+
+/* Overwrite the start of the value of `key`, whose leaf is changed already, in
+ * place. CORRUPT if it is not there (never, after a put). */
+quire_status tr_patch(struct tr_tree *tree, const struct quire_val *key,
+                      const void *val, size_t len) QUIRE_MUST_CHECK;
+
+quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
+    QUIRE_MUST_CHECK;
+
+/* ---- writing changed pages out ---- */
+
+/* pf_batch_add or pf_ahead_add. */
+typedef quire_status (*tr_sink)(struct pf_file *file, struct pg_frag_in *in,
+                                struct pg_ref *ref);
+
+/* Most bytes that the changed page `no` takes in a batch. */
+uint64_t tr_flush_bound(struct tr_log *log, uint64_t no);
+
+/*
+ * Write the changed page `no` and all changed pages below it, children first;
+ * *ref is the new reference, or the old one if nothing had changed. With `ahead`
+ * the pages leave the log (and go to the cache if there is room), else they
+ * stay, marked as written.
+ */
+quire_status tr_flush(struct tr_log *log, uint64_t no, quire_rev birth,
+                      bool ahead, struct pg_ref *ref) QUIRE_MUST_CHECK;
+
+/* Write one leaf that was not used lately, or an inner page or root without
+ * changed children, ahead; its parent then names the fragment. NOTFOUND: there
+ * is none left but in `keep` (catalogue and system trees). */
+quire_status tr_spill_one(struct tr_log *log, quire_rev birth,
+                          const struct tr_tree *const *keep, unsigned nkeep)
+    QUIRE_MUST_CHECK;
+
+/* After the batch is written: hand what it holds to the cache, as far as memory
+ * allows, and clear the log. */
+void tr_log_finish(struct tr_log *log);
+
+/* ---- cursors ---- */
+
+struct tr_cursor {
+    struct tr_tree *tree;
+    struct tr_leaf leaf;
+    unsigned slot;
+    bool on;          /* on a record (which may have been deleted since) */
+    uint64_t gen;     /* log->gen when `leaf` was looked up */
+    size_t key_len;   /* of key_buf; kept in write transactions */
+    uint8_t *key_buf; /* the caller's, pg_key_max() + page's prefix bytes */
+};
+
+void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
+                    uint8_t *key_buf);
+void tr_cursor_reset(struct tr_cursor *cur); /* on no record; nothing held */
+quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
+                            const struct quire_val *key) QUIRE_MUST_CHECK;
+quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
+    QUIRE_MUST_CHECK;
+quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
+                           struct quire_val *val, enum pg_entry *entry)
+    QUIRE_MUST_CHECK;
+
+#endif /* QUIRE_TXLOG_TREE_TR_H */

@@ -1,0 +1,772 @@
+/*
+ * write.c - put and delete: entering, splitting, merging.
+ *
+ * A put walks down and enters each page on its path into the log: the parent's
+ * entry then names the changed page. Entering changes nothing that the tree
+ * means, so a failure halfway down needs no undoing. At the leaf it is worked
+ * out how far up a split can reach; segments, numbers and room in the pages
+ * that will get an entry are made sure of; only then is anything changed, and
+ * from there on nothing can fail (TR-2).
+ *
+ * Room. An entry that names a changed page is as wide as the widest reference
+ * that may replace it, so that writing children out patches their parents in
+ * place. Pages are split by content: leaves above the page size, inner pages
+ * above twice that, where each entry counts as if it were that wide. What an
+ * inner page takes is then bounded whichever of its children are entered later
+ * (TR-9), and a committed one is about as large as a leaf.
+ *
+ * Sorted input: a put that falls into the leaf of the last one skips the
+ * descent, and when puts keep going to the end of a leaf, a full leaf is split
+ * at its end, so that what it leaves behind stays full.
+ *
+ * Merging is done after a delete and never fails it: whatever is missing
+ * (memory, a readable sibling), the pages stay as they are.
+ */
+#include <stdatomic.h>
+
+#include "txlog/tree/tr.h"
+
+/* Puts in a row at the end of a leaf that are taken for sorted input. */
+#define TR_ASCENDING 4u
+
+struct path {
+    uint64_t no[PG_LEVEL_MAX + 1];   /* by level; [0] the leaf */
+    unsigned slot[PG_LEVEL_MAX + 1]; /* of the child, by level of the parent */
+    unsigned height;                 /* level of the root */
+};
+
+/* Bytes of an entry's value that names a changed page. */
+static size_t ref_width(const struct tr_env *env)
+{
+    return PG_REF_BYTES(env->window - 1);
+}
+
+static size_t split_bytes(const struct tr_env *env, unsigned level)
+{
+    return level == 0 ? env->page_bytes : 2 * (size_t)env->page_bytes;
+}
+
+/* The content of a page with all its children entered: what it may grow to
+ * without a put. O(n) for inner pages. */
+static size_t full_content(const struct tr_env *env, const struct pg_image *img)
+{
+    size_t total = pg_work_content(img);
+    struct quire_val val;
+
+    for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
+        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
+            val.size < ref_width(env))
+            total += ref_width(env) - val.size + 4; /* 4: it is aligned */
+    }
+    return total;
+}
+
+/* The segment that any page of this level fits in, with an entry to spare. */
+static size_t seg_bytes(const struct tr_env *env, unsigned level)
+{
+    return level == 0 ? 2 * (size_t)env->page_bytes
+                      : 4 * (size_t)env->page_bytes;
+}
+
+/* The reference to changed page `no`, as wide as ref_width(). */
+static void intent_ref(struct tr_log *log, uint64_t no, uint8_t *buf)
+{
+    struct pg_image *img = tr_log_intent(log, no)->img;
+    struct pg_ref ref;
+
+    memset(&ref, 0, sizeof(ref));
+    ref.id = no;
+    ref.kind = img->kind;
+    ref.level = img->level;
+    ref.intent = true;
+    memset(buf, 0, ref_width(log->env));
+    pg_ref_encode(&ref, buf);
+}
+
+static void root_is_intent(struct tr_tree *tree, uint64_t no)
+{
+    struct pg_image *img = tr_log_intent(tree->log, no)->img;
+
+    memset(&tree->root, 0, sizeof(tree->root));
+    tree->root.id = no;
+    tree->root.kind = img->kind;
+    tree->root.level = img->level;
+    tree->root.intent = true;
+    tree->changed = true;
+}
+
+/* Can an entry of these lengths be put? */
+static bool has_room(const struct pg_image *img, size_t key_len, size_t val_len)
+{
+    return img->cap - img->used >= pg_entry_bytes(key_len, val_len) + 8 &&
+           img->n < img->slot_cap;
+}
+
+/* Put `no` into a segment without its tombstones; it will be written whole. A
+ * page whose records come and go would else grow without bound. */
+static quire_status shed_tombs(struct tr_log *log, uint64_t no)
+{
+    const struct pg_image *img = tr_log_image(log, no);
+    size_t bytes = seg_bytes(log->env, img->level);
+    struct quire_val lower, upper;
+    bool bounded = pg_image_upper(img, &upper);
+    void *seg;
+    quire_status rc;
+
+    pg_image_lower(img, &lower);
+    rc = ra_seg_alloc(log->env->pool, bytes, &seg);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (!pg_work_slice(img, 0, img->n, &lower, bounded ? &upper : NULL, seg,
+                       bytes)) {
+        ra_seg_free(log->env->pool, seg);
+        return ra_fail(QUIRE_TOOBIG, "a page of more than %zu bytes", bytes);
+    }
+    tr_log_replace(log, no, seg);
+    return QUIRE_OK;
+}
+
+/* Make room in `no` for an entry of these lengths, so that the next put of it
+ * succeeds. */
+static quire_status make_room(struct tr_log *log, uint64_t no, size_t key_len,
+                              size_t val_len)
+{
+    struct pg_image *img = tr_log_image(log, no);
+    size_t need;
+    void *seg;
+    quire_status rc;
+
+    if (has_room(img, key_len, val_len))
+        return QUIRE_OK;
+    if (img->tomb_bytes > log->env->page_bytes) {
+        rc = shed_tombs(log, no);
+        if (rc != QUIRE_OK)
+            return rc;
+        img = tr_log_image(log, no);
+        if (has_room(img, key_len, val_len))
+            return QUIRE_OK;
+    }
+    need = pg_work_need(img, key_len, val_len);
+    if (need > PG_IMAGE_MAX)
+        return ra_fail(QUIRE_TOOBIG, "a page of %zu bytes", need);
+    rc = ra_seg_alloc(log->env->pool, need, &seg);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (!pg_work_copy(img, seg, ra_seg_class_bytes(need))) {
+        ra_seg_free(log->env->pool, seg);
+        return ra_fail(QUIRE_TOOBIG, "a page of %zu bytes", need);
+    }
+    tr_log_replace(log, no, seg);
+    return QUIRE_OK;
+}
+
+/* Can a page that was read be changed? Its reference is not longer than what
+ * replaces it, and it is of a size that splitting leaves: what the file says is
+ * checked before it is relied on. */
+static quire_status enter_check(const struct tr_env *env,
+                                const struct pg_ref *ref,
+                                const struct pg_image *img)
+{
+    if ((img->kind != PG_LEAF && img->kind != PG_INNER) ||
+        ref->nchain >= env->window ||
+        full_content(env, img) > split_bytes(env, img->level) / 2 * 3)
+        return ra_fail(QUIRE_CORRUPT,
+                       "page at offset %llu: not one that this store writes",
+                       (unsigned long long)pg_id_off(ref->id));
+    return QUIRE_OK;
+}
+
+/* Enter the child in `slot` of the changed page `parent`. */
+static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
+                                unsigned slot, uint64_t *no)
+{
+    struct tr_log *log = tree->log;
+    struct pg_image *page = tr_log_image(log, parent);
+    const struct pg_image *img;
+    uint8_t enc[PG_REF_BYTES_MAX];
+    struct quire_val val, key, lower, upper, mine;
+    struct pg_ref ref;
+    uint32_t frame;
+    bool pinned = false;
+    quire_status rc;
+
+    pg_image_value(page, slot, &val);
+    rc = pg_ref_decode(val.data, val.size, &ref);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (ref.level + 1u != page->level)
+        return ra_fail(QUIRE_CORRUPT, "child at level %u under level %u",
+                       ref.level, page->level);
+    if (ref.intent) {
+        *no = ref.id;
+        return QUIRE_OK;
+    }
+    key.data = log->key_buf;
+    key.size = pg_image_key_copy(page, slot, log->key_buf);
+    rc = make_room(log, parent, key.size, ref_width(tree->env));
+    if (rc != QUIRE_OK)
+        return rc;
+    page = tr_log_image(log, parent);
+    rc = tr_page_pin(tree->env, &ref, NULL, &img, &frame);
+    if (rc != QUIRE_OK)
+        return rc;
+    pinned = true;
+
+    /* Keys are put within the fences; that they are the parent's is what the
+     * file says, so it is checked. */
+    pg_image_lower(img, &lower);
+    if (lower.size != key.size ||
+        memcmp(lower.data, key.data, key.size) != 0)
+        goto corrupt;
+    if (pg_image_upper(img, &upper)) {
+        unsigned next = slot + 1;
+
+        while (next < page->n &&
+               pg_image_value(page, next, &val) == PG_ENTRY_TOMB)
+            next++;
+        if (next < page->n) {
+            if (pg_image_key_cmp(page, next, upper.data, upper.size) != 0)
+                goto corrupt;
+        } else if (!pg_image_upper(page, &mine) || mine.size != upper.size ||
+                   memcmp(mine.data, upper.data, upper.size) != 0) {
+            goto corrupt;
+        }
+    } else if (pg_image_upper(page, &mine)) {
+        goto corrupt;
+    }
+    rc = enter_check(tree->env, &ref, img);
+    if (rc == QUIRE_OK)
+        rc = tr_log_enter(log, tree, &ref, img, parent, no);
+    if (rc != QUIRE_OK)
+        goto out;
+    intent_ref(log, *no, enc);
+    val.data = enc;
+    val.size = ref_width(tree->env);
+    if (!pg_work_put(page, &key, &val, PG_ENTRY_PLAIN, NULL)) {
+        tr_log_drop(log, *no);
+        rc = ra_fail(QUIRE_NOMEM, "no room in a parent page");
+    }
+    goto out;
+
+corrupt:
+    rc = ra_fail(QUIRE_CORRUPT,
+                 "page at offset %llu: its fences are not its parent's",
+                 (unsigned long long)pg_id_off(ref.id));
+out:
+    if (pinned)
+        pc_unpin(tree->env->cache, frame);
+    return rc;
+}
+
+/* Enter the root; an empty tree gets an empty leaf. */
+static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
+{
+    static const struct quire_val lowest = { "", 0 };
+    const struct pg_image *img;
+    struct pg_ref ref = tree->root;
+    struct quire_val upper;
+    uint32_t frame;
+    void *seg;
+    quire_status rc;
+
+    if (tree->root.intent) {
+        *no = tree->root.id;
+        return QUIRE_OK;
+    }
+    if (tree->root.id == PG_ID_NONE) {
+        rc = tr_log_reserve(tree->log, 1, seg_bytes(tree->env, 0), 1);
+        if (rc != QUIRE_OK)
+            return rc;
+        seg = tr_log_spare(tree->log, seg_bytes(tree->env, 0));
+        if (!pg_work_init(seg, seg_bytes(tree->env, 0), PG_LEAF, 0, &lowest,
+                          NULL)) {
+            tr_log_spare_return(tree->log, seg);
+            return ra_fail(QUIRE_NOMEM, "an empty leaf does not fit");
+        }
+        rc = tr_log_adopt(tree->log, tree, seg, TR_NONE, no);
+        if (rc != QUIRE_OK) {
+            tr_log_spare_return(tree->log, seg);
+            return rc;
+        }
+        root_is_intent(tree, *no);
+        return QUIRE_OK;
+    }
+    rc = tr_page_pin(tree->env, &ref, &tree->root_hint, &img, &frame);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (img->lower_len != 0 || pg_image_upper(img, &upper))
+        rc = ra_fail(QUIRE_CORRUPT, "page at offset %llu: a root with fences",
+                     (unsigned long long)pg_id_off(ref.id));
+    else
+        rc = enter_check(tree->env, &ref, img);
+    if (rc == QUIRE_OK)
+        rc = tr_log_enter(tree->log, tree, &ref, img, TR_NONE, no);
+    pc_unpin(tree->env->cache, frame);
+    if (rc == QUIRE_OK)
+        root_is_intent(tree, *no);
+    return rc;
+}
+
+static unsigned live_child(const struct pg_image *img,
+                           const struct quire_val *key)
+{
+    unsigned i = pg_image_child(img, key->data, key->size, false);
+    struct quire_val val;
+
+    while (i > 0 && pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+        i--;
+    return i;
+}
+
+/* Enter all pages from the root to the leaf of `key`. */
+static quire_status enter_path(struct tr_tree *tree,
+                               const struct quire_val *key, struct path *path)
+{
+    uint64_t no;
+    unsigned level;
+    quire_status rc;
+
+    rc = enter_root(tree, &no);
+    if (rc != QUIRE_OK)
+        return rc;
+    level = tr_log_image(tree->log, no)->level;
+    if (level > PG_LEVEL_MAX)
+        return ra_fail(QUIRE_CORRUPT, "a tree of %u levels", level + 1);
+    path->height = level;
+    path->no[level] = no;
+    while (level > 0) {
+        path->slot[level] = live_child(tr_log_image(tree->log, no), key);
+        rc = enter_child(tree, no, path->slot[level], &no);
+        if (rc != QUIRE_OK)
+            return rc;
+        path->no[--level] = no;
+    }
+    return QUIRE_OK;
+}
+
+/* Children of `no` that are changed pages get it as their parent. */
+static void adopt_children(struct tr_log *log, uint64_t no)
+{
+    const struct pg_image *img = tr_log_intent(log, no)->img;
+    struct quire_val val;
+    struct pg_ref ref;
+
+    for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+            continue;
+        if (pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK && ref.intent)
+            tr_log_intent(log, ref.id)->parent = no;
+    }
+}
+
+/* Split the pages of `path` that have grown too large, from the leaf up. All
+ * that is needed has been reserved. */
+static void split_path(struct tr_tree *tree, const struct path *path,
+                       bool ascending)
+{
+    struct tr_log *log = tree->log;
+    const struct tr_env *env = tree->env;
+    uint8_t *sep_buf = log->key_buf + pg_key_max(env->page_bytes);
+    unsigned level;
+
+    for (level = 0; level <= path->height; level++) {
+        uint64_t no = path->no[level];
+        uint64_t right_no = TR_NONE;
+        uint64_t parent;
+        struct pg_image *img = tr_log_image(log, no);
+        struct quire_val lower, upper, sep, val;
+        uint8_t enc[PG_REF_BYTES_MAX];
+        bool bounded, ok, at_end;
+        unsigned at;
+        void *left, *right;
+
+        if (full_content(env, img) <= split_bytes(env, level) ||
+            img->n - img->ntomb < 2)
+            break;
+        /* An inner page is only cut at its end when that is where it grew. */
+        at_end = level == 0 || path->slot[level] + 2u >= img->n;
+        at = pg_work_split_point(img, split_bytes(env, level),
+                                 ascending && at_end);
+        sep.data = sep_buf;
+        sep.size = pg_work_separator(img, at, sep_buf);
+        pg_image_lower(img, &lower);
+        bounded = pg_image_upper(img, &upper);
+        left = tr_log_spare(log, seg_bytes(env, level));
+        right = tr_log_spare(log, seg_bytes(env, level));
+        QUIRE_ASSERT(left != NULL && right != NULL);
+        ok = pg_work_slice(img, 0, at, &lower, &sep, left,
+                           ra_seg_bytes(env->pool, left)) &&
+             pg_work_slice(img, at, img->n, &sep, bounded ? &upper : NULL,
+                           right, ra_seg_bytes(env->pool, right));
+        QUIRE_ASSERT(ok);
+        ok = tr_log_adopt(log, tree, right, tr_log_intent(log, no)->parent,
+                          &right_no) == QUIRE_OK;
+        QUIRE_ASSERT(ok);
+        tr_log_replace(log, no, left);
+        adopt_children(log, right_no);
+
+        parent = tr_log_intent(log, no)->parent;
+        if (parent == TR_NONE) {
+            static const struct quire_val lowest = { "", 0 };
+            void *root = tr_log_spare(log, seg_bytes(env, level + 1));
+
+            QUIRE_ASSERT(root != NULL);
+            ok = pg_work_init(root, ra_seg_bytes(env->pool, root), PG_INNER,
+                              level + 1, &lowest, NULL) &&
+                 tr_log_adopt(log, tree, root, TR_NONE, &parent) == QUIRE_OK;
+            QUIRE_ASSERT(ok);
+            tr_log_intent(log, no)->parent = parent;
+            intent_ref(log, no, enc);
+            val.data = enc;
+            val.size = ref_width(env);
+            ok = pg_work_put(root, &lowest, &val, PG_ENTRY_PLAIN, NULL);
+            QUIRE_ASSERT(ok);
+            root_is_intent(tree, parent);
+        }
+        tr_log_intent(log, right_no)->parent = parent;
+        intent_ref(log, right_no, enc);
+        val.data = enc;
+        val.size = ref_width(env);
+        ok = pg_work_put(tr_log_image(log, parent), &sep, &val,
+                         PG_ENTRY_PLAIN, NULL);
+        QUIRE_ASSERT(ok);
+        (void)ok;
+        if (level == 0)
+            tree->last_leaf = ascending ? right_no : TR_NONE;
+    }
+}
+
+/* Make sure that a put of these lengths, and the splits that it may lead to,
+ * cannot fail. *splits: there may be one. */
+static quire_status reserve_put(struct tr_tree *tree, const struct path *path,
+                                size_t key_len, size_t val_len, bool *splits)
+{
+    const struct tr_env *env = tree->env;
+    size_t sep_len = pg_key_max(env->page_bytes);
+    unsigned level = 0;
+    unsigned ninner = 0;
+    quire_status rc;
+
+    *splits = false;
+    for (;;) {
+        const struct pg_image *img;
+
+        rc = make_room(tree->log, path->no[level], key_len, val_len);
+        if (rc != QUIRE_OK)
+            return rc;
+        img = tr_log_image(tree->log, path->no[level]);
+        if (full_content(env, img) + pg_entry_bytes(key_len, val_len) <=
+            split_bytes(env, level))
+            break;
+        *splits = true;
+        ninner += level > 0 ? 2 : 0;
+        if (level == PG_LEVEL_MAX)
+            return ra_fail(QUIRE_CORRUPT, "a tree of %u levels", level + 2);
+        if (level == path->height) {
+            ninner++; /* a new root */
+            break;
+        }
+        level++;
+        key_len = sep_len;
+        val_len = ref_width(env);
+    }
+    if (!*splits)
+        return QUIRE_OK;
+    /* Larger spares serve as smaller ones, so the second call counts all. */
+    rc = tr_log_reserve(tree->log, ninner, seg_bytes(env, 1), ninner + 2);
+    if (rc != QUIRE_OK)
+        return rc;
+    return tr_log_reserve(tree->log, ninner + 2, seg_bytes(env, 0),
+                          ninner + 2);
+}
+
+/* The overflow page of an entry that goes, if it is one of this transaction,
+ * goes with it. */
+static void drop_large(struct tr_tree *tree, const struct pg_image *img,
+                       unsigned slot)
+{
+    struct quire_val val;
+    struct pg_large large;
+
+    if (pg_image_value(img, slot, &val) == PG_ENTRY_OVERFLOW &&
+        pg_large_decode(&val, &large) == QUIRE_OK && large.ref.intent)
+        tr_log_drop(tree->log, large.ref.id);
+}
+
+/* Put into changed leaf `no`, where there is room. */
+static void put_leaf(struct tr_tree *tree, uint64_t no,
+                     const struct quire_val *key, const struct quire_val *val,
+                     enum pg_entry entry)
+{
+    struct pg_image *img = tr_log_image(tree->log, no);
+    bool found, ok, existed = false;
+    unsigned i = pg_image_seek(img, key->data, key->size, &found);
+
+    if (found)
+        drop_large(tree, img, i);
+    tree->ascending = i == img->n ? tree->ascending + 1 : 0;
+    ok = pg_work_put(img, key, val, entry, &existed);
+    QUIRE_ASSERT(ok);
+    (void)ok;
+    tree->count += !existed;
+    tree->changed = true;
+    tree->last_leaf = no;
+    tree->log->gen++;
+}
+
+/* Is `key` within the fences of the leaf of the last put? */
+static bool last_leaf_holds(const struct tr_tree *tree,
+                            const struct quire_val *key)
+{
+    const struct pg_image *img = tr_log_intent(tree->log, tree->last_leaf)->img;
+    struct quire_val fence;
+    int cmp;
+
+    pg_image_lower(img, &fence);
+    cmp = memcmp(fence.data, key->data,
+                 fence.size < key->size ? fence.size : key->size);
+    if (cmp > 0 || (cmp == 0 && fence.size > key->size))
+        return false;
+    if (!pg_image_upper(img, &fence))
+        return true;
+    cmp = memcmp(fence.data, key->data,
+                 fence.size < key->size ? fence.size : key->size);
+    return cmp > 0 || (cmp == 0 && fence.size > key->size);
+}
+
+quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
+                    const struct quire_val *val, enum pg_entry entry)
+{
+    const struct tr_env *env = tree->env;
+    struct path path;
+    bool splits;
+    quire_status rc;
+
+    if (tree->last_leaf != TR_NONE && last_leaf_holds(tree, key)) {
+        const struct pg_image *img =
+            tr_log_intent(tree->log, tree->last_leaf)->img;
+        size_t bytes = pg_entry_bytes(key->size, val->size);
+
+        if (pg_work_content(img) + bytes <= env->page_bytes &&
+            img->cap - img->used >= bytes + 8 && img->n < img->slot_cap) {
+            put_leaf(tree, tree->last_leaf, key, val, entry);
+            return QUIRE_OK;
+        }
+    }
+    rc = enter_path(tree, key, &path);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = reserve_put(tree, &path, key->size, val->size, &splits);
+    if (rc != QUIRE_OK)
+        return rc;
+    put_leaf(tree, path.no[0], key, val, entry);
+    if (splits)
+        split_path(tree, &path, tree->ascending >= TR_ASCENDING);
+    return QUIRE_OK;
+}
+
+quire_status tr_patch(struct tr_tree *tree, const struct quire_val *key,
+                      const void *val, size_t len)
+{
+    struct pg_image *img;
+    struct path path;
+    struct quire_val old;
+    unsigned i;
+    bool found;
+    quire_status rc;
+
+    rc = enter_path(tree, key, &path);
+    if (rc != QUIRE_OK)
+        return rc;
+    img = tr_log_image(tree->log, path.no[0]);
+    i = pg_image_seek(img, key->data, key->size, &found);
+    if (!found || pg_image_value(img, i, &old) != PG_ENTRY_PLAIN ||
+        old.size < len)
+        return ra_fail(QUIRE_CORRUPT, "an entry to be patched is missing");
+    pg_work_set(img, i, val, len, true);
+    return QUIRE_OK;
+}
+
+/* ---- deleting ---- */
+
+static unsigned live_count(const struct pg_image *img)
+{
+    return img->n - img->ntomb;
+}
+
+/* The nearest live slot on one side of `slot`; img->n when there is none. */
+static unsigned live_neighbour(const struct pg_image *img, unsigned slot,
+                               bool right)
+{
+    struct quire_val val;
+    unsigned i = slot;
+
+    for (;;) {
+        if (right ? i + 1 >= img->n : i == 0)
+            return img->n;
+        i = right ? i + 1 : i - 1;
+        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB)
+            return i;
+    }
+}
+
+/* What the page in `slot` of `parent` would bring to a merge; its content if it
+ * is a changed page, else what its committed image takes. */
+static bool sibling_bytes(struct tr_log *log, const struct pg_image *parent,
+                          unsigned slot, size_t *bytes)
+{
+    struct quire_val val;
+    struct pg_ref ref;
+
+    pg_image_value(parent, slot, &val);
+    if (pg_ref_decode(val.data, val.size, &ref) != QUIRE_OK)
+        return false;
+    *bytes = ref.intent
+                 ? full_content(log->env, tr_log_intent(log, ref.id)->img)
+                 : ref.image_len;
+    return true;
+}
+
+/*
+ * Merge the page at `level` of `path` with a sibling if both are thin. true: the
+ * parent has lost an entry, and is to be looked at next.
+ */
+static bool merge_level(struct tr_tree *tree, const struct path *path,
+                        unsigned level)
+{
+    struct tr_log *log = tree->log;
+    const struct tr_env *env = tree->env;
+    uint64_t parent_no = path->no[level + 1];
+    struct pg_image *parent = tr_log_image(log, parent_no);
+    unsigned slot = path->slot[level + 1];
+    size_t mine =
+        full_content(env, tr_log_intent(log, path->no[level])->img);
+    size_t limit = split_bytes(env, level);
+    uint64_t left_no, right_no;
+    struct pg_image *left, *right;
+    struct quire_val upper, lower;
+    unsigned other = parent->n;
+    size_t bytes;
+    void *seg;
+
+    if (live_count(tr_log_intent(log, path->no[level])->img) > 0) {
+        if (mine > limit / 4)
+            return false;
+        limit = limit / 4 * 3; /* so that the next puts do not split again */
+    }
+    for (unsigned side = 0; side < 2; side++) {
+        unsigned i = live_neighbour(parent, slot, side == 0);
+
+        if (i < parent->n && sibling_bytes(log, parent, i, &bytes) &&
+            bytes + mine <= limit + sizeof(struct pg_image)) {
+            other = i;
+            break;
+        }
+    }
+    if (other == parent->n)
+        return false;
+    if (tr_log_reserve(log, 1, seg_bytes(env, level), 1) != QUIRE_OK)
+        return false;
+    if (enter_child(tree, parent_no, other, &left_no) != QUIRE_OK)
+        return false;
+    parent = tr_log_image(log, parent_no); /* may have moved */
+    right_no = path->no[level];
+    if (other > slot) {
+        right_no = left_no;
+        left_no = path->no[level];
+        slot = other;
+    }
+    left = tr_log_image(log, left_no);
+    right = tr_log_image(log, right_no);
+    pg_image_lower(right, &lower);
+    if (!pg_image_upper(left, &upper) || upper.size != lower.size ||
+        memcmp(upper.data, lower.data, upper.size) != 0)
+        return false;
+    if (full_content(env, left) + full_content(env, right) >
+        split_bytes(env, level) + sizeof(struct pg_image))
+        return false;
+    seg = tr_log_spare(log, seg_bytes(env, level));
+    if (seg == NULL)
+        return false;
+    /* Its prefix may be shorter than theirs, and its records longer. */
+    if (!pg_work_merge(left, right, seg, ra_seg_bytes(env->pool, seg)) ||
+        full_content(env, seg) > split_bytes(env, level)) {
+        tr_log_spare_return(log, seg);
+        return false;
+    }
+    tr_log_replace(log, left_no, seg);
+    tr_log_drop(log, right_no);
+    adopt_children(log, left_no);
+    pg_work_del(parent, slot);
+    if (level == 0)
+        tree->last_leaf = TR_NONE;
+    return true;
+}
+
+/* A root with one child gives way to it. */
+static void collapse_root(struct tr_tree *tree)
+{
+    struct tr_log *log = tree->log;
+
+    while (tree->root.intent) {
+        struct pg_image *img = tr_log_image(log, tree->root.id);
+        struct quire_val val;
+        struct pg_ref ref;
+        uint64_t no = tree->root.id;
+        unsigned i = 0;
+
+        if (img->level == 0 || live_count(img) != 1)
+            return;
+        while (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+            i++;
+        if (pg_ref_decode(val.data, val.size, &ref) != QUIRE_OK)
+            return;
+        if (ref.intent) {
+            tr_log_intent(log, ref.id)->parent = TR_NONE;
+            tr_log_drop(log, no);
+            root_is_intent(tree, ref.id);
+        } else {
+            tr_log_drop(log, no);
+            tree->root = ref;
+            atomic_store_explicit(&tree->root_hint, PC_HINT_NONE,
+                                  memory_order_relaxed); /* a hint */
+        }
+    }
+}
+
+quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    struct pg_image *img;
+    struct path path;
+    struct quire_val val;
+    enum pg_entry entry;
+    bool found;
+    unsigned i, level;
+    quire_status rc;
+
+    /* A key that isn't there changes nothing, not even the log. */
+    rc = tr_get(tree, key, &leaf, &val, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    tr_leaf_release(tree->env, &leaf);
+    rc = enter_path(tree, key, &path);
+    if (rc != QUIRE_OK)
+        return rc;
+    img = tr_log_image(tree->log, path.no[0]);
+    i = pg_image_seek(img, key->data, key->size, &found);
+    if (!found)
+        return ra_fail(QUIRE_CORRUPT, "a record is in one descent only");
+    drop_large(tree, img, i);
+    pg_work_del(img, i);
+    tree->count--;
+    tree->changed = true;
+    tree->ascending = 0;
+    tree->log->gen++;
+    for (level = 0; level < path.height; level++) {
+        if (!merge_level(tree, &path, level))
+            break;
+    }
+    collapse_root(tree);
+    return QUIRE_OK;
+}

@@ -1,0 +1,215 @@
+/*
+ * tx_impl.h - an open store, its handles, and what txlog/ shares within itself.
+ *
+ * Handles (transactions, trees, cursors) are type-stable: an ended one goes to
+ * its store's free list and keeps its memory until the store is closed, so
+ * that a call on an ended handle is seen by its magic number (TX-6).
+ */
+#ifndef QUIRE_TXLOG_TX_IMPL_H
+#define QUIRE_TXLOG_TX_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "alloc/lock.h"
+#include "alloc/ra.h"
+#include "cache/pc.h"
+#include "pages/file/pf.h"
+#include "pages/pg.h"
+#include "quire.h"
+#include "txlog/tree/tr.h"
+
+#define TX_DB_MAGIC 0x7175697265646231u     /* "quiredb1" */
+#define TX_TXN_MAGIC 0x717569726574786eu    /* "quiretxn" */
+#define TX_TREE_MAGIC 0x7175697265747265u   /* "quiretre" */
+#define TX_CURSOR_MAGIC 0x7175697265637572u /* "quirecur" */
+
+/* A share of the budget that changed pages may take before they are written
+ * ahead: half. The rest is the cache's, which a load also reads through. */
+#define TX_LOG_SHARE 2u
+/* Values above this are written ahead at once instead of waiting, in memory,
+ * for the commit. */
+#define TX_LARGE_AHEAD ((size_t)64 << 10)
+/* Revisions that are only in memory and in the log before a commit brings the
+ * system tree up to date; bounds what opening must read. */
+#define TX_PENDING_DUE 256u
+#define TX_PENDING_MAX 1024u
+#define TX_LOG_DUE ((uint64_t)16 << 20) /* bytes of log, likewise */
+
+/* A published revision. Readers copy it without a lock. */
+struct tx_root {
+    quire_rev rev;
+    int64_t time_us;
+    pg_id record_id;
+    uint64_t record_len;
+    struct pg_ref catalogue;
+    struct pg_ref system;
+};
+
+#define TX_ROOT_WORDS (sizeof(struct tx_root) / 8)
+
+/* Sequence lock: odd while being written. All words are atomic; acquire loads
+ * and release stores, each paired with the other, so that a reader that saw a
+ * word of a newer root also sees that `seq` has moved on. */
+struct tx_root_box {
+    _Atomic uint64_t seq;
+    _Atomic uint64_t words[TX_ROOT_WORDS];
+};
+
+/* Where a revision's commit record is. */
+struct tx_pending {
+    quire_rev rev;
+    pg_id id;
+    int64_t time_us;
+    uint32_t stored_len;
+};
+
+struct tx_handle { /* the start of every handle */
+    uint64_t magic; /* 0 when ended; owner thread of the transaction */
+    struct tx_handle *next; /* free list, under db->handles_lock; or the
+                               transaction's list, owner thread */
+};
+
+struct quire {
+    uint64_t magic;           /* immutable while open */
+    struct quire_io io;       /* immutable */
+    struct quire_sys sys;     /* immutable */
+    struct ra_log log;        /* immutable */
+    bool rdonly;              /* immutable */
+    uint64_t log_limit;       /* bytes; immutable: changed pages' share */
+    volatile uint32_t *alive; /* 1; its page reads as 0 in a forked child */
+    struct ra_pool *pool;     /* immutable */
+    struct pc_cache *cache;   /* immutable */
+    struct pf_file *file;     /* immutable */
+    struct tr_env env;        /* immutable */
+
+    struct tx_root_box root;  /* published; written under commit_lock */
+    _Atomic uint64_t durable; /* atomic: newest revision known durable */
+
+    struct ra_mutex commit_lock;
+    struct tx_pending *pending; /* [TX_PENDING_MAX], under commit_lock; oldest
+                                   first; all that the system tree lacks */
+    unsigned npending;
+
+    struct ra_mutex handles_lock;
+    struct tx_handle *free_txns;    /* under handles_lock */
+    struct tx_handle *free_trees;   /* under handles_lock */
+    struct tx_handle *free_cursors; /* under handles_lock */
+    uint64_t open_txns;             /* under handles_lock */
+
+    struct ra_mutex writer_lock;
+    pthread_cond_t writer_turn;
+    uint64_t writer_next;    /* next ticket; under writer_lock */
+    uint64_t writer_serving; /* whose turn it is; under writer_lock */
+    bool writer_active;      /* a write transaction runs; under writer_lock */
+    pthread_t writer_thread; /* that began it; under writer_lock */
+
+    /* The writer's. */
+    struct tr_log wlog;
+    struct pf_record last;       /* newest commit's record */
+    struct pf_record super;      /* newest record that completed the index */
+    bool super_due;              /* and no superblock names it yet */
+    _Atomic uint64_t commits;    /* atomic, statistics */
+};
+
+struct quire_tree {
+    struct tx_handle h;
+    struct quire_txn *txn;
+    struct tr_tree tree;
+    size_t name_len; /* 0: the default tree */
+    char name[QUIRE_NAME_MAX + 1];
+};
+
+struct quire_txn {
+    struct tx_handle h;
+    struct quire *db;
+    bool write;
+    bool failed;              /* can only be aborted */
+    struct tx_root root;      /* what it sees, or is based on */
+    struct tr_tree catalogue;
+    struct tr_tree system;
+    struct tx_handle *trees;   /* opened in it */
+    struct tx_handle *cursors; /* opened in it */
+    struct tr_leaf held;       /* what quire_get() returned points into it */
+};
+
+struct quire_cursor {
+    struct tx_handle h;
+    struct quire_txn *txn;
+    struct quire_tree *tree;
+    struct tr_cursor cur;
+    struct tr_leaf held; /* the overflow page that a value points into */
+    uint8_t key_buf[];   /* pg_key_max() bytes */
+};
+
+/* store.c */
+quire_status tx_store_open(const char *path, const struct quire_options *opt,
+                           struct quire **db) QUIRE_MUST_CHECK;
+quire_status tx_store_close(struct quire *db,
+                            struct quire_close_report *report)
+    QUIRE_MUST_CHECK;
+quire_status tx_store_check(struct quire *db) QUIRE_MUST_CHECK;
+void *tx_handle_take(struct quire *db, struct tx_handle **list, size_t nbytes,
+                     uint64_t magic);
+void tx_handle_give(struct quire *db, struct tx_handle **list, void *handle);
+
+/* txn.c */
+void tx_root_load(struct quire *db, struct tx_root *root);
+void tx_root_publish(struct quire *db, const struct tx_root *root);
+void tx_root_of_record(const struct pf_record *rec, struct tx_root *root);
+quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
+                      struct quire_txn **txn) QUIRE_MUST_CHECK;
+void tx_end(struct quire_txn *txn);
+void tx_writer_leave(struct quire *db);
+void tx_held_release(struct quire_txn *txn, struct tr_leaf *held);
+
+/* Write changed pages ahead until they take no more than `keep_bytes`; with
+ * `trees_only` the catalogue and the system tree stay. A failure but NOMEM
+ * fails the transaction. */
+quire_status tx_spill(struct quire_txn *txn, uint64_t keep_bytes,
+                      bool trees_only) QUIRE_MUST_CHECK;
+
+/* commit.c */
+quire_status tx_sync(struct quire *db) QUIRE_MUST_CHECK;
+quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
+    QUIRE_MUST_CHECK;
+
+/* catalogue.c */
+quire_status tx_tree_get(struct quire_txn *txn, const char *name,
+                         size_t name_len, bool create,
+                         struct quire_tree **tree) QUIRE_MUST_CHECK;
+quire_status tx_tree_drop(struct quire_txn *txn, struct quire_tree *tree)
+    QUIRE_MUST_CHECK;
+/* The catalogue's key for a tree: 'r' its root, 'm' its metadata. */
+size_t tx_catalogue_key(char what, const char *name, size_t name_len,
+                        uint8_t buf[QUIRE_NAME_MAX + 1]);
+
+/* record.c: put and read values of any length in any tree. */
+quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
+                    const struct quire_val *key, const struct quire_val *val,
+                    unsigned flags) QUIRE_MUST_CHECK;
+quire_status tx_del(struct quire_txn *txn, struct tr_tree *tree,
+                    const struct quire_val *key) QUIRE_MUST_CHECK;
+quire_status tx_value_hold(struct quire_txn *txn, struct tr_tree *tree,
+                           enum pg_entry entry, struct quire_val *val,
+                           struct tr_leaf *held) QUIRE_MUST_CHECK;
+quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
+                           enum pg_entry entry, const struct quire_val *val,
+                           uint64_t off, void *buf, size_t cap, uint64_t *size)
+    QUIRE_MUST_CHECK;
+
+/* rev.c: revision numbers to commit records. */
+quire_status tx_rev_find(struct quire *db, quire_rev rev,
+                         struct tx_pending *where) QUIRE_MUST_CHECK;
+quire_status tx_rev_root(struct quire *db, quire_rev rev,
+                         struct tx_root *root) QUIRE_MUST_CHECK;
+quire_status tx_rev_index(struct quire_txn *txn) QUIRE_MUST_CHECK;
+quire_status tx_rev_recovered(void *arg, const struct pf_record *rec);
+
+/* verify.c */
+quire_status tx_verify(struct quire *db,
+                       void (*fault)(void *arg, const struct quire_fault *f),
+                       void *arg, struct quire_verify_report *report)
+    QUIRE_MUST_CHECK;
+
+#endif /* QUIRE_TXLOG_TX_IMPL_H */

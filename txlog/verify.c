@@ -1,0 +1,330 @@
+/*
+ * verify.c - walk every page of every revision.
+ *
+ * A page belongs to the revision that wrote it, its reference says which. Below
+ * a reference with an older birth there is nothing new, and that older revision's
+ * own walk has been there; so every page version is checked once, with each
+ * fragment of its chain, and the whole walk costs what the file holds. Pages are
+ * read from the file, not from the cache, through the cache's own loader: its
+ * checks are the checks. What only a parent knows is checked here: kind, level,
+ * fences, count.
+ */
+#include "txlog/tx_impl.h"
+
+struct walk {
+    struct quire *db;
+    void (*fault)(void *arg, const struct quire_fault *f);
+    void *arg;
+    struct quire_verify_report report;
+    quire_rev rev;
+    const char *tree; /* whose pages are walked, for the report */
+};
+
+/* Count and report a fault; a status that ends the walk is returned. */
+static quire_status found(struct walk *w, uint64_t off, quire_status rc)
+{
+    struct quire_fault f;
+
+    if (rc != QUIRE_CORRUPT && rc != QUIRE_IO)
+        return rc;
+    w->report.faults++;
+    f.rev = w->rev;
+    f.file_off = off;
+    f.status = rc;
+    f.tree = w->tree;
+    f.text = quire_error_detail();
+    if (w->fault != NULL)
+        w->fault(w->arg, &f);
+    return QUIRE_OK;
+}
+
+static quire_status bad(struct walk *w, const struct pg_ref *ref,
+                        const char *what)
+{
+    uint64_t off = pg_id_off(ref->id);
+
+    return found(w, off,
+                 ra_fail(QUIRE_CORRUPT, "page at offset %llu: %s",
+                         (unsigned long long)off, what));
+}
+
+/* Read a page past the cache; the segment is the caller's. */
+static quire_status page_read(struct walk *w, const struct pg_ref *ref,
+                              struct pg_image **img)
+{
+    struct quire_page page;
+    quire_status rc;
+
+    rc = pf_load(w->db->file, ref->id, (void *)(uintptr_t)ref, &page);
+    if (rc != QUIRE_OK)
+        return rc;
+    *img = page.payload;
+    w->report.pages++;
+    w->report.fragments += 1u + ref->nchain;
+    return QUIRE_OK;
+}
+
+static bool same(const struct quire_val *a, const struct quire_val *b)
+{
+    return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
+/* A value in overflow pages: every piece, and that they add up. */
+static quire_status walk_large(struct walk *w, const struct quire_val *val)
+{
+    struct pg_image *index = NULL;
+    struct pg_image *img;
+    struct quire_val slots, bytes;
+    struct pg_large large;
+    uint64_t sum = 0;
+    quire_status rc;
+
+    rc = pg_large_decode(val, &large);
+    if (rc != QUIRE_OK)
+        return found(w, 0, rc);
+    if (large.ref.birth > w->rev)
+        return bad(w, &large.ref, "a value of a later revision");
+    if (large.ref.birth < w->rev)
+        return QUIRE_OK;
+    rc = page_read(w, &large.ref, &index);
+    if (rc != QUIRE_OK)
+        return found(w, pg_id_off(large.ref.id), rc);
+    pg_image_bytes(index, &slots);
+    if (large.ref.kind == PG_OVERFLOW) {
+        sum = slots.size;
+    } else {
+        for (size_t at = 0; at + PG_OVSLOT_BYTES <= slots.size;
+             at += PG_OVSLOT_BYTES) {
+            struct pg_ovslot slot;
+            struct pg_ref ref;
+
+            pg_ovslot_decode((const uint8_t *)slots.data + at, &slot);
+            memset(&ref, 0, sizeof(ref));
+            ref.id = slot.id;
+            ref.sum = slot.sum;
+            ref.birth = large.ref.birth;
+            ref.count = slot.raw_len;
+            ref.stored_len = slot.stored_len;
+            ref.raw_len = slot.raw_len;
+            ref.image_len = (uint32_t)pg_image_plain_bytes(slot.raw_len);
+            ref.kind = PG_OVERFLOW;
+            rc = page_read(w, &ref, &img);
+            if (rc == QUIRE_OK) {
+                pg_image_bytes(img, &bytes);
+                sum += bytes.size;
+                ra_seg_free(w->db->pool, img);
+                continue;
+            }
+            rc = found(w, pg_id_off(ref.id), rc);
+            if (rc != QUIRE_OK)
+                goto out;
+            sum += slot.raw_len; /* reported once */
+        }
+    }
+    rc = QUIRE_OK;
+    if (sum != large.size)
+        rc = bad(w, &large.ref, "a value's pages do not add up");
+
+out:
+    ra_seg_free(w->db->pool, index);
+    return rc;
+}
+
+/* What is looked at in each record of a tree. */
+typedef quire_status (*record_fn)(struct walk *w, const struct pg_image *img,
+                                  unsigned slot);
+
+/* Are the fences of `img` what its parent says of its child in `slot`? A root
+ * (`parent` NULL) has none. */
+static bool fences_meet(const struct pg_image *img,
+                        const struct pg_image *parent, unsigned slot)
+{
+    struct quire_val fence, outer;
+    bool bounded;
+
+    pg_image_lower(img, &fence);
+    if (parent == NULL)
+        return fence.size == 0 && !pg_image_upper(img, &fence);
+    if (pg_image_key_cmp(parent, slot, fence.data, fence.size) != 0)
+        return false;
+    bounded = pg_image_upper(img, &fence);
+    if (slot + 1 < parent->n)
+        return bounded && pg_image_key_cmp(parent, slot + 1, fence.data,
+                                           fence.size) == 0;
+    return pg_image_upper(parent, &outer) ? bounded && same(&fence, &outer)
+                                          : !bounded;
+}
+
+/* Walk what revision w->rev wrote at and below `ref`, the child in `slot` of
+ * `parent`. The depth is its level, which falls: the loader sees to it. */
+static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
+                              const struct pg_image *parent, unsigned slot,
+                              record_fn each)
+{
+    struct pg_image *img = NULL;
+    struct quire_val val;
+    uint64_t below = 0;
+    quire_status rc;
+
+    if (ref->birth > w->rev)
+        return bad(w, ref, "a page of a later revision");
+    if (ref->birth < w->rev)
+        return QUIRE_OK;
+    rc = page_read(w, ref, &img);
+    if (rc != QUIRE_OK)
+        return found(w, pg_id_off(ref->id), rc);
+    if (img->kind != PG_LEAF && img->kind != PG_INNER) {
+        rc = bad(w, ref, "neither leaf nor inner page");
+        goto out;
+    }
+    if (!fences_meet(img, parent, slot)) {
+        rc = bad(w, ref, "its fences are not its parent's");
+        goto out;
+    }
+    for (unsigned i = 0; i < img->n; i++) {
+        struct pg_ref child;
+
+        if (img->level == 0) {
+            rc = each != NULL ? each(w, img, i) : QUIRE_OK;
+            if (rc == QUIRE_OK &&
+                pg_image_value(img, i, &val) == PG_ENTRY_OVERFLOW)
+                rc = walk_large(w, &val);
+            if (rc != QUIRE_OK)
+                goto out;
+            continue;
+        }
+        pg_image_value(img, i, &val);
+        rc = pg_ref_decode(val.data, val.size, &child);
+        if (rc != QUIRE_OK) {
+            rc = found(w, pg_id_off(ref->id), rc);
+            if (rc != QUIRE_OK)
+                goto out;
+            continue;
+        }
+        below += child.count;
+        rc = walk_page(w, &child, img, i, each);
+        if (rc != QUIRE_OK)
+            goto out;
+    }
+    if (ref->count != (img->level > 0 ? below : img->n))
+        rc = bad(w, ref, "its count of records is not what is below it");
+
+out:
+    ra_seg_free(w->db->pool, img);
+    return rc;
+}
+
+static quire_status walk_tree(struct walk *w, const struct pg_ref *root,
+                              record_fn each)
+{
+    if (root->id == PG_ID_NONE && !root->intent)
+        return QUIRE_OK;
+    return walk_page(w, root, NULL, 0, each);
+}
+
+/* A record of the catalogue: a tree's root is walked. */
+static quire_status walk_catalogue_record(struct walk *w,
+                                          const struct pg_image *img,
+                                          unsigned slot)
+{
+    char name[QUIRE_PAGE_MAX / 8 + 1];
+    size_t len = pg_image_key_copy(img, slot, name);
+    struct quire_val val;
+    struct pg_ref root;
+    const char *outer = w->tree;
+    quire_status rc;
+
+    if (len == 0 || name[0] != 'r' ||
+        pg_image_value(img, slot, &val) != PG_ENTRY_PLAIN || val.size == 0)
+        return QUIRE_OK;
+    name[len] = '\0';
+    w->tree = name + 1;
+    rc = pg_ref_decode(val.data, val.size, &root);
+    rc = rc == QUIRE_OK ? walk_tree(w, &root, NULL)
+                        : found(w, pg_id_off(img->id), rc);
+    w->tree = outer;
+    return rc;
+}
+
+static quire_status walk_rev(struct walk *w, quire_rev rev)
+{
+    struct tx_pending where;
+    struct pf_record rec;
+    quire_status rc;
+
+    w->rev = rev;
+    w->tree = NULL;
+    w->report.revisions++;
+    rc = tx_rev_find(w->db, rev, &where);
+    if (rc != QUIRE_OK)
+        return found(w, 0, rc);
+    rc = pf_record_read(w->db->file, where.id, where.stored_len, &rec);
+    if (rc != QUIRE_OK)
+        return found(w, pg_id_off(where.id), rc);
+    if (rec.rev != rev)
+        return found(w, pg_id_off(where.id),
+                     ra_fail(QUIRE_CORRUPT,
+                             "a record of revision %llu stands for %llu",
+                             (unsigned long long)rec.rev,
+                             (unsigned long long)rev));
+    rc = walk_tree(w, &rec.catalogue, walk_catalogue_record);
+    if (rc != QUIRE_OK)
+        return rc;
+    w->tree = NULL;
+    return walk_tree(w, &rec.system, NULL);
+}
+
+/* Records of the newest revision, all trees together. */
+static quire_status count_records(struct walk *w, const struct tx_root *root)
+{
+    uint8_t key_buf[QUIRE_PAGE_MAX / 8];
+    struct quire_val key, val;
+    struct tr_tree catalogue;
+    struct tr_cursor cur;
+    enum pg_entry entry;
+    struct pg_ref ref;
+    quire_status rc;
+
+    tr_tree_init(&catalogue, &w->db->env, NULL, &root->catalogue);
+    tr_cursor_init(&cur, &catalogue, key_buf);
+    while ((rc = tr_cursor_step(&cur, true)) == QUIRE_OK) {
+        rc = tr_cursor_get(&cur, &key, &val, &entry);
+        if (rc != QUIRE_OK)
+            break;
+        if (key.size > 0 && key_buf[0] == 'r' && entry == PG_ENTRY_PLAIN &&
+            val.size > 0 &&
+            pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK)
+            w->report.records += ref.count;
+    }
+    tr_cursor_reset(&cur);
+    return rc == QUIRE_NOTFOUND || rc == QUIRE_CORRUPT || rc == QUIRE_IO
+               ? QUIRE_OK /* what can't be read has been reported */
+               : rc;
+}
+
+quire_status tx_verify(struct quire *db,
+                       void (*fault)(void *arg, const struct quire_fault *f),
+                       void *arg, struct quire_verify_report *report)
+{
+    struct walk w;
+    struct tx_root root;
+    quire_status rc = QUIRE_OK;
+
+    memset(&w, 0, sizeof(w));
+    w.db = db;
+    w.fault = fault;
+    w.arg = arg;
+    tx_root_load(db, &root);
+    for (quire_rev rev = 1; rev <= root.rev && rc == QUIRE_OK; rev++)
+        rc = walk_rev(&w, rev);
+    if (rc == QUIRE_OK)
+        rc = count_records(&w, &root);
+    if (report != NULL)
+        memcpy(&report->revisions, &w.report.revisions,
+               ra_min_u64(report->size, sizeof(*report)) -
+                   offsetof(struct quire_verify_report, revisions));
+    if (rc == QUIRE_OK && w.report.faults > 0)
+        rc = ra_fail(QUIRE_CORRUPT, "%llu faults",
+                     (unsigned long long)w.report.faults);
+    return rc;
+}
