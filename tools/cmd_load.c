@@ -1,0 +1,822 @@
+/*
+ * cmd_load.c - `quire load`: records from inputs into a tree.
+ *
+ *     input -> reader -> keyer -> put -> (every N records) commit
+ *
+ * A record that is no good is counted, reported and left out; the load goes on.
+ * Anything else that goes wrong ends it: the transaction in work is aborted,
+ * earlier commits stay, and the message says how many records that are. A
+ * signal ends it after the record in work, with a commit.
+ *
+ * The tree's schema is fixed by the first input that is loaded into it and is
+ * compared with that of each further one, since keys and values that were made
+ * in two ways would not be comparable. Only columns may be added behind
+ * the last.
+ *
+ * `replaced` is counted by first putting with QUIRE_NOREPLACE; a key that
+ * is there costs a second call, a new one nothing.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "tools/record.h"
+
+#define COMMIT_EVERY_DEFAULT 100000u /* records */
+#define MAX_RECORD_DEFAULT ((uint64_t)16 << 20)
+#define WINDOW_DEFAULT ((uint64_t)8 << 20)
+#define REJECTS_SHOWN 10u
+
+enum duplicates { DUPLICATES_REPLACE, DUPLICATES_KEEP, DUPLICATES_ERROR };
+
+struct load {
+    /* options */
+    struct store_args store;
+    const char *key_text;      /* --key; NULL: not given */
+    const char *format_text;   /* --format */
+    const char *duplicates_text;
+    bool key_auto;
+    bool no_header;
+    bool ack;
+    uint64_t commit_every;     /* records */
+    uint64_t max_record;       /* bytes */
+    uint64_t window_bytes;     /* of zstd */
+    enum format format;        /* FORMAT_COUNT: by the input's name */
+    enum duplicates duplicates;
+    char **inputs;
+    int ninputs;
+
+    /* the store; txn and tree are NULL between a commit and the next record */
+    struct quire *db;
+    struct quire_txn *txn;
+    struct quire_tree *tree;
+    size_t key_max;            /* bytes, by the store's page size */
+    struct schema tree_schema; /* as the transaction in work leaves it */
+    bool schema_changed;       /* not yet committed */
+    bool tree_empty;           /* it held no record when the load began */
+    bool header_read;          /* of any input: worth a revision */
+    uint64_t pending;          /* records put since the last commit */
+    int64_t next_auto;         /* the next key of key_auto */
+
+    /* the input in work */
+    struct input *in;
+    struct reader *rd;
+    struct keyer *keyer;
+    struct schema schema;      /* of this input */
+    bool prepared;             /* schema is complete and agreed */
+    struct bytes key;
+    struct bytes meta;
+
+    /* figures */
+    uint64_t nread;
+    uint64_t nloaded;          /* replaced ones too */
+    uint64_t nreplaced;
+    uint64_t nkept;
+    uint64_t nrejected;
+    uint64_t rejected_by[REASON_COUNT];
+    uint64_t ncommitted;       /* of nloaded */
+    uint64_t nrevisions;
+    quire_rev newest;
+    uint64_t bytes_done;       /* plain bytes of finished inputs */
+    uint64_t taken_done;       /* the same as they lie in the files */
+    uint64_t total;            /* bytes of all files; 0: not known */
+    double start;              /* seconds, monotonic */
+    double next_progress;
+};
+
+static const char load_help[] =
+    "usage: quire load --db FILE --key FIELD[,FIELD...] | --key-auto\n"
+    "                  [option ...] INPUT...\n"
+    "\n"
+    "Load records into a tree of the store, which is made if need be. INPUT is\n"
+    "a file, or - for standard input; .zst and .gz are decompressed.\n"
+    "\n"
+    "  --key FIELD,...    the fields that make the key, as one CSV row: column\n"
+    "                     or member names, exactly; #N is a column's number;\n"
+    "                     FIELD:int sorts as a signed 64-bit number\n"
+    "  --key-auto         number the records, on from the greatest key\n"
+    "  --format F         csv, tsv, ndjson or lines; default by the INPUT's\n"
+    "                     name (.csv .tsv .tab .ndjson .jsonl .txt .lines),\n"
+    "                     else as the tree is, else csv\n"
+    "  --no-header        the first line is a record, not the columns' names\n"
+    "  --tree NAME        load into this tree instead of the default one\n"
+    "  --on-duplicate D   a key that is there: replace its record (default),\n"
+    "                     keep the old one, or error: stop with status 1\n"
+    "  --commit-every N   make a revision every N records (100000)\n"
+    "  --max-record SIZE  reject longer records (16M)\n"
+    "  --zstd-window SIZE allow zstd windows up to SIZE (8M); it is memory\n"
+    "  --ack              print `committed REVISION RECORDS` after each\n"
+    "                     commit; the figures then go to standard error\n"
+    STORE_HELP
+    "\n"
+    "csv: RFC 4180; fields may be quoted and hold commas, quotes, line ends;\n"
+    "     blanks are data. tsv: split at tabs, no quoting. ndjson: one JSON\n"
+    "     object a line. lines: the line is the key, the value is empty, and\n"
+    "     neither --key nor --key-auto is given.\n"
+    "\n"
+    "A record without a usable key, with another number of columns or broken\n"
+    "in itself is rejected: counted, the first 10 reported with their line,\n"
+    "and the load goes on. On SIGINT or SIGTERM it finishes the record and\n"
+    "commits.\n"
+    "\n"
+    "Status: 0 all loaded, 3 some rejected, 1 failed (earlier commits stay),\n"
+    "2 usage, 128 + the signal's number when stopped by one.\n";
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- transactions ---- */
+
+static int fail_store(const struct load *l, const char *what, quire_status rc)
+{
+    say_store(l->store.db, what, rc);
+    return -1;
+}
+
+/* Begin a write transaction, if none runs. */
+static int load_begin(struct load *l)
+{
+    quire_status rc;
+
+    if (l->txn != NULL)
+        return 0;
+    rc = quire_begin(l->db, QUIRE_WRITE, &l->txn);
+    if (rc != QUIRE_OK)
+        return fail_store(l, "begin writing", rc);
+    if (l->store.tree != NULL) {
+        rc = quire_tree_open(l->txn, l->store.tree, QUIRE_TREE_CREATE,
+                             &l->tree);
+        if (rc != QUIRE_OK)
+            return fail_store(l, l->store.tree, rc);
+    }
+    return 0;
+}
+
+static void load_abort(struct load *l)
+{
+    quire_abort(l->txn);
+    l->txn = NULL;
+    l->tree = NULL;
+}
+
+/* Commit what is pending. Nothing makes no revision; a header without records
+ * does, but not one whose records have all been rejected. */
+static int load_commit(struct load *l)
+{
+    quire_status rc;
+
+    if (l->pending == 0 &&
+        !(l->schema_changed && l->header_read && l->nrejected == 0)) {
+        load_abort(l);
+        return 0;
+    }
+    if (load_begin(l) != 0)
+        return -1;
+    if (l->schema_changed) {
+        struct quire_val meta;
+
+        l->meta.len = 0;
+        if (schema_encode(&l->tree_schema, &l->meta) != 0)
+            return -1;
+        meta.data = l->meta.data;
+        meta.size = l->meta.len;
+        rc = quire_tree_set_meta(l->txn, l->tree, &meta);
+        if (rc != QUIRE_OK)
+            return fail_store(l, "the tree's description", rc);
+    }
+    rc = quire_commit(l->txn, 0, &l->newest);
+    l->txn = NULL;
+    l->tree = NULL;
+    if (rc != QUIRE_OK)
+        return fail_store(l, "commit", rc);
+    l->schema_changed = false;
+    l->ncommitted += l->pending;
+    l->pending = 0;
+    l->nrevisions++;
+    if (l->ack) {
+        printf("committed %" PRIu64 " %" PRIu64 "\n", l->newest,
+               l->ncommitted);
+        if (stdout_finish() != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Learn what the tree has: schema, greatest automatic key. */
+static int load_look(struct load *l)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+    uint64_t nrecords;
+    quire_status rc = quire_stat_get(l->db, &st);
+
+    if (rc != QUIRE_OK)
+        return fail_store(l, "figures", rc);
+    l->key_max = QUIRE_KEY_MAX(st.page_bytes);
+    if (load_begin(l) != 0 ||
+        schema_load(l->store.db, l->txn, l->tree, &l->tree_schema) != 0)
+        return -1;
+    rc = quire_tree_count(l->txn, l->tree, &nrecords);
+    if (rc != QUIRE_OK)
+        return fail_store(l, "the number of records", rc);
+    l->tree_empty = nrecords == 0;
+    if (l->tree_schema.foreign ||
+        (l->tree_schema.format == FORMAT_RAW && nrecords > 0)) {
+        say("%s: the tree holds records that quire load did not make; load "
+            "into another one with --tree",
+            l->store.db);
+        return -1;
+    }
+    return 0;
+}
+
+/* Where automatic keys go on. */
+static int load_look_auto(struct load *l)
+{
+    struct quire_cursor *cur = NULL;
+    struct quire_val key;
+    quire_status rc;
+
+    l->next_auto = 1;
+    rc = quire_cursor_open(l->txn, l->tree, &cur);
+    if (rc == QUIRE_OK)
+        rc = quire_cursor_seek(cur, QUIRE_SEEK_LAST, NULL);
+    if (rc == QUIRE_OK)
+        rc = quire_cursor_get(cur, &key, NULL);
+    if (rc == QUIRE_OK && key.size == 8)
+        l->next_auto = key_get_int(key.data) + 1;
+    quire_cursor_close(cur);
+    if (rc != QUIRE_OK && rc != QUIRE_NOTFOUND)
+        return fail_store(l, "the greatest key", rc);
+    return 0;
+}
+
+/* ---- schemas ---- */
+
+/* Say that this input's keys and values are not made as the tree's. */
+static int say_schema_differs(const struct load *l)
+{
+    struct bytes here = { 0 };
+    struct bytes there = { 0 };
+
+    if (schema_key_text(&l->schema, &here) == 0 &&
+        schema_key_text(&l->tree_schema, &there) == 0)
+        say("%s: the tree holds %s records with the key %.*s, this load has "
+            "%s with %.*s; use the same, or another --tree",
+            l->store.db, format_name(l->tree_schema.format), (int)there.len,
+            (const char *)there.data, format_name(l->schema.format),
+            (int)here.len, (const char *)here.data);
+    bytes_free(&here);
+    bytes_free(&there);
+    return -1;
+}
+
+/* Agree on columns: the longer header holds, if the shorter begins it. */
+static int merge_columns(struct load *l)
+{
+    struct schema *in = &l->schema;
+    struct schema *tree = &l->tree_schema;
+    const struct schema *longer = in->ncolumns > tree->ncolumns ? in : tree;
+
+    if (in->header && tree->header) {
+        size_t len = longer == in ? tree->columns.len : in->columns.len;
+
+        if (len > 0 &&
+            memcmp(in->columns.data, tree->columns.data, len) != 0) {
+            say("%s: its header differs from the columns that the tree has; "
+                "columns may only be added behind the last; use another "
+                "--tree",
+                input_name(l->in));
+            return -1;
+        }
+    }
+    if (in->header && !tree->header && in->ncolumns < tree->ncolumns) {
+        say("%s: its header names %u columns, the tree's records have %u; "
+            "use another --tree",
+            input_name(l->in), in->ncolumns, tree->ncolumns);
+        return -1;
+    }
+    if (longer == tree && (tree->header || !in->header))
+        return 0;
+    if (in->header && (longer == in || !tree->header)) {
+        tree->header = true;
+        tree->columns.len = 0;
+        if (bytes_append(&tree->columns, in->columns.data, in->columns.len) !=
+            0)
+            return -1;
+    }
+    tree->ncolumns = in->ncolumns;
+    l->schema_changed = true;
+    return 0;
+}
+
+/* The input's format, key and columns are known: compare with the tree's. */
+static int load_prepare(struct load *l)
+{
+    struct schema *tree = &l->tree_schema;
+
+    if (schema_resolve(&l->schema, input_name(l->in)) != 0)
+        return -1;
+    /* Nothing binds a tree that holds no record. */
+    if (tree->format == FORMAT_RAW ||
+        (l->tree_empty && l->nloaded == 0 &&
+         !schema_same_key(tree, &l->schema))) {
+        schema_free(tree);
+        if (schema_copy(tree, &l->schema) != 0)
+            return -1;
+        l->schema_changed = true;
+    } else if (!schema_same_key(tree, &l->schema)) {
+        return say_schema_differs(l);
+    } else if (format_has_rows(tree->format) && merge_columns(l) != 0) {
+        return -1;
+    }
+    if (l->schema.key_auto && l->next_auto == 0) {
+        if (load_begin(l) != 0 || load_look_auto(l) != 0)
+            return -1;
+    }
+    l->prepared = true;
+    return keyer_create(&l->schema, &l->keyer);
+}
+
+/* Take the key's description from the options, or from the tree. */
+static int load_key_options(struct load *l)
+{
+    struct schema *s = &l->schema;
+    const struct schema *tree = &l->tree_schema;
+    const char *wrong;
+
+    if (s->format == FORMAT_LINES) {
+        if (l->key_text == NULL && !l->key_auto)
+            return 0;
+        say("%s: of format lines, where the key is the line: leave --key and "
+            "--key-auto out, or give another --format",
+            input_name(l->in));
+        return -1;
+    }
+    if (l->key_auto) {
+        s->key_auto = true;
+        return 0;
+    }
+    if (l->key_text != NULL) {
+        wrong = schema_parse_key(s, l->key_text);
+        if (wrong != NULL)
+            say("--key %s: %s", l->key_text, wrong);
+        return wrong == NULL ? 0 : -1;
+    }
+    if (tree->format == s->format) {
+        schema_free(s);
+        if (schema_copy(s, tree) != 0)
+            return -1;
+        bytes_free(&s->columns);
+        s->header = false;
+        s->ncolumns = 0;
+        return 0;
+    }
+    say("%s: say what the key is: --key FIELD[,FIELD...] or --key-auto",
+        input_name(l->in));
+    return -1;
+}
+
+/* The first row of an input: its header, or the number of its columns. 1: it
+ * was the header. */
+static int load_first_row(struct load *l, const struct record *rec)
+{
+    struct schema *s = &l->schema;
+
+    s->ncolumns = rec->nfields;
+    if (!l->no_header) {
+        s->header = true;
+        if (bytes_append(&s->columns, rec->data, rec->len) != 0 ||
+            load_prepare(l) != 0)
+            return -1;
+        l->header_read = true;
+        return 1;
+    }
+    if (l->tree_schema.format == s->format && l->tree_schema.header) {
+        s->header = true;
+        s->ncolumns = l->tree_schema.ncolumns;
+        if (bytes_append(&s->columns, l->tree_schema.columns.data,
+                         l->tree_schema.columns.len) != 0)
+            return -1;
+    }
+    return load_prepare(l);
+}
+
+/* ---- records ---- */
+
+static void load_reject(struct load *l, const struct record *rec,
+                        const struct reject *why)
+{
+    l->nrejected++;
+    l->rejected_by[why->reason]++;
+    if (l->nrejected <= REJECTS_SHOWN)
+        say("%s:%" PRIu64 ": rejected: %s", input_name(l->in), rec->line,
+            why->text);
+    if (l->nrejected == REJECTS_SHOWN)
+        say("further rejected records are only counted");
+}
+
+static int say_duplicate(struct load *l, const struct record *rec)
+{
+    struct bytes text = { 0 };
+
+    if (key_to_text(&l->schema, l->key.data, l->key.len, &text) == 0)
+        say("%s:%" PRIu64 ": the key %.*s is there already; to go on, use "
+            "--on-duplicate replace or keep",
+            input_name(l->in), rec->line, (int)text.len,
+            (const char *)text.data);
+    bytes_free(&text);
+    return -1;
+}
+
+/* Make the record's key. As keyer_make(). */
+static int load_key(struct load *l, const struct record *rec,
+                    struct reject *why)
+{
+    int rc = 0;
+
+    l->key.len = 0;
+    if (!l->schema.key_auto || l->schema.format == FORMAT_NDJSON)
+        rc = keyer_make(l->keyer, rec->data, rec->len, &l->key, why);
+    if (rc == 0 && l->key.len > l->key_max)
+        rc = reject(why, REASON_KEY_TOO_LONG,
+                    "the key has %zu bytes, this store takes %zu", l->key.len,
+                    l->key_max);
+    if (rc == 0 && l->schema.key_auto) {
+        if (l->next_auto == INT64_MIN) {
+            say("%s: there is no key after the greatest number", l->store.db);
+            return -2;
+        }
+        if (bytes_reserve(&l->key, 8) != 0)
+            return -2;
+        key_put_int(l->key.data, l->next_auto);
+        l->key.len = 8;
+    }
+    return rc;
+}
+
+/* Put one good record. */
+static int load_put(struct load *l, const struct record *rec)
+{
+    struct quire_val key = { l->key.data, l->key.len };
+    struct quire_val val = { rec->data, rec->len };
+    struct reject why;
+    quire_status rc;
+
+    if (load_begin(l) != 0)
+        return -1;
+    if (l->schema.format == FORMAT_LINES)
+        val.size = 0;
+    rc = quire_put(l->txn, l->tree, &key, &val, QUIRE_NOREPLACE);
+    if (rc == QUIRE_EXISTS) {
+        if (l->duplicates == DUPLICATES_ERROR)
+            return say_duplicate(l, rec);
+        if (l->duplicates == DUPLICATES_KEEP) {
+            l->nkept++;
+            return 0;
+        }
+        rc = quire_put(l->txn, l->tree, &key, &val, 0);
+        l->nreplaced += rc == QUIRE_OK;
+    }
+    if (rc == QUIRE_TOOBIG) {
+        reject(&why, REASON_TOO_LONG, "the store says: %s",
+               quire_error_detail());
+        load_reject(l, rec, &why);
+        return 0;
+    }
+    if (rc != QUIRE_OK) {
+        say("%s:%" PRIu64 ": this record could not be stored",
+            input_name(l->in), rec->line);
+        return fail_store(l, "put", rc);
+    }
+    if (l->schema.key_auto)
+        l->next_auto = (int64_t)((uint64_t)l->next_auto + 1);
+    l->nloaded++;
+    l->pending++;
+    return l->pending < l->commit_every ? 0 : load_commit(l);
+}
+
+/* One record from the reader. */
+static int load_record(struct load *l, struct record *rec)
+{
+    struct reject why;
+    int rc;
+
+    if (format_has_rows(l->schema.format)) {
+        if (rec->nfields == 0) { /* an empty line */
+            static const unsigned char empty_row[1] = { 0 };
+
+            if (!l->prepared || l->schema.ncolumns != 1)
+                return 0;
+            rec->data = empty_row;
+            rec->len = 1;
+            rec->nfields = 1;
+        }
+        if (!l->prepared) {
+            rc = load_first_row(l, rec);
+            if (rc != 0)
+                return rc > 0 ? 0 : -1;
+        }
+        l->nread++;
+        if (rec->nfields != l->schema.ncolumns) {
+            reject(&why, REASON_COLUMNS, "it has %u columns instead of %u",
+                   rec->nfields, l->schema.ncolumns);
+            load_reject(l, rec, &why);
+            return 0;
+        }
+    } else {
+        l->nread++;
+    }
+    rc = load_key(l, rec, &why);
+    if (rc == -1) {
+        load_reject(l, rec, &why);
+        return 0;
+    }
+    return rc == 0 ? load_put(l, rec) : -1;
+}
+
+/* ---- progress and figures ---- */
+
+static void load_progress(struct load *l)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+    double t = now();
+    double seconds = t - l->start;
+    uint64_t plain = l->bytes_done + reader_bytes(l->rd);
+    uint64_t taken = l->taken_done + input_taken(l->in);
+    char left[64] = "";
+    char line[256];
+
+    if (t < l->next_progress)
+        return;
+    l->next_progress = t + (say_on_terminal() ? 0.2 : 5);
+    if (quire_stat_get(l->db, &st) != QUIRE_OK)
+        return;
+    if (l->total > 0 && taken > 0 && taken <= l->total)
+        snprintf(left, sizeof(left), ", %.0f %%, %.0f s left",
+                 100.0 * (double)taken / (double)l->total,
+                 seconds * (double)(l->total - taken) / (double)taken);
+    snprintf(line, sizeof(line),
+             "%" PRIu64 " records, %.1f MB%s, %.0f records/s, %.1f MB/s, "
+             "%.1f MiB resident",
+             l->nread, (double)plain / 1e6, left, (double)l->nread / seconds,
+             (double)plain / 1e6 / seconds,
+             (double)st.pool.resident_bytes / (1 << 20));
+    say_progress(line);
+}
+
+static uint64_t total_of(char **inputs, int n)
+{
+    uint64_t total = 0;
+
+    for (int i = 0; i < n; i++) {
+        uint64_t one = input_total(inputs[i]);
+
+        if (one == 0)
+            return 0;
+        total += one;
+    }
+    return total;
+}
+
+static void load_report(const struct load *l, double seconds,
+                        const struct quire_close_report *closed,
+                        uint64_t budget)
+{
+    FILE *to = l->ack ? stderr : stdout;
+    double s = seconds > 1e-6 ? seconds : 1e-6;
+    struct rusage usage;
+    struct stat st;
+
+    memset(&usage, 0, sizeof(usage));
+    getrusage(RUSAGE_SELF, &usage);
+    if (stat(l->store.db, &st) != 0)
+        st.st_size = 0;
+    fprintf(to, "records read: %" PRIu64 "\n", l->nread);
+    fprintf(to, "records loaded: %" PRIu64 "\n", l->nloaded);
+    fprintf(to, "records replaced: %" PRIu64 "\n", l->nreplaced);
+    fprintf(to, "records kept: %" PRIu64 "\n", l->nkept);
+    fprintf(to, "records rejected: %" PRIu64 "\n", l->nrejected);
+    for (int r = 0; r < REASON_COUNT; r++) {
+        if (l->rejected_by[r] > 0)
+            fprintf(to, "rejected, %s: %" PRIu64 "\n",
+                    reason_name((enum reason)r), l->rejected_by[r]);
+    }
+    fprintf(to, "records committed: %" PRIu64 "\n", l->ncommitted);
+    fprintf(to, "revisions: %" PRIu64 "\n", l->nrevisions);
+    if (l->nrevisions > 0)
+        fprintf(to, "newest revision: %" PRIu64 "\n", l->newest);
+    fprintf(to, "seconds: %.3f\n", seconds);
+    fprintf(to, "records/s: %.0f\n", (double)l->nread / s);
+    fprintf(to, "MB/s: %.1f\n", (double)l->bytes_done / 1e6 / s);
+    fprintf(to, "input bytes: %" PRIu64 "\n", l->bytes_done);
+    fprintf(to, "file bytes: %" PRIu64 "\n", (uint64_t)st.st_size);
+    fprintf(to, "memory budget bytes: %" PRIu64 "\n", budget);
+    fprintf(to, "memory peak resident bytes: %" PRIu64 "\n",
+            closed->resident_peak_bytes);
+    fprintf(to, "process peak resident bytes: %ld\n", usage.ru_maxrss * 1024L);
+    fprintf(to, "regions mapped: %" PRIu64 "\n", closed->regions_mapped);
+    fprintf(to, "regions reused: %" PRIu64 "\n", closed->regions_reused);
+    fprintf(to, "regions freed: %" PRIu64 "\n", closed->regions_freed);
+    fprintf(to, "pages still pinned: %" PRIu64 "\n", closed->pinned_pages);
+    fprintf(to, "segments still in use: %" PRIu64 "\n",
+            closed->segments_in_use);
+}
+
+/* ---- inputs ---- */
+
+static enum format load_format(const struct load *l, const char *input)
+{
+    enum format f = l->format;
+
+    if (f == FORMAT_COUNT)
+        f = format_of_input(input);
+    if (f == FORMAT_COUNT)
+        f = l->tree_schema.format;
+    return f != FORMAT_RAW ? f : FORMAT_CSV;
+}
+
+/* Read the open input to its end. READ_END, READ_FAILED or READ_STOPPED. */
+static enum read_result load_all(struct load *l)
+{
+    struct record rec;
+
+    for (;;) {
+        enum read_result rc = reader_next(l->rd, &rec);
+
+        switch (rc) {
+        case READ_RECORD:
+            if (load_record(l, &rec) != 0)
+                return READ_FAILED;
+            break;
+        case READ_REJECT:
+            l->nread++;
+            load_reject(l, &rec, &rec.why);
+            break;
+        default:
+            return rc;
+        }
+        if (stop_signal() != 0)
+            return READ_STOPPED;
+        if ((l->nread & 255) == 0)
+            load_progress(l);
+    }
+}
+
+static enum read_result load_input(struct load *l, const char *name)
+{
+    enum read_result rc = READ_FAILED;
+
+    schema_init(&l->schema, load_format(l, name));
+    l->prepared = false;
+    if (input_open(name, l->window_bytes, &l->in) != 0)
+        goto out;
+    if (load_key_options(l) != 0 ||
+        reader_open(l->schema.format, l->in, l->max_record, &l->rd) != 0)
+        goto out;
+    if (!format_has_rows(l->schema.format) && load_prepare(l) != 0)
+        goto out;
+    rc = load_all(l);
+    if (rc == READ_END && !l->prepared)
+        say("%s: it is empty: no %s, nothing loaded", name,
+            l->no_header ? "record" : "header line");
+
+out:
+    if (l->rd != NULL)
+        l->bytes_done += reader_bytes(l->rd);
+    if (l->in != NULL)
+        l->taken_done += input_taken(l->in);
+    keyer_destroy(l->keyer);
+    l->keyer = NULL;
+    reader_close(l->rd);
+    l->rd = NULL;
+    input_close(l->in);
+    l->in = NULL;
+    schema_free(&l->schema);
+    return rc;
+}
+
+/* All inputs, then the last commit. The exit status. */
+static int load_run(struct load *l)
+{
+    enum read_result rc = READ_END;
+
+    if (load_look(l) != 0)
+        goto failed;
+    for (int i = 0; i < l->ninputs && rc == READ_END; i++)
+        rc = load_input(l, l->inputs[i]);
+    if (rc == READ_FAILED)
+        goto failed;
+    if (rc == READ_STOPPED)
+        say("stopped by signal %d: committing the %" PRIu64
+            " records since the last commit",
+            stop_signal(), l->pending);
+    if (load_commit(l) != 0)
+        goto failed;
+    if (rc == READ_STOPPED)
+        return EXIT_SIGNAL + stop_signal();
+    return l->nrejected > 0 ? EXIT_REJECTS : EXIT_OK;
+
+failed:
+    load_abort(l);
+    say("%s: the load has failed: %" PRIu64 " records in %" PRIu64
+        " revisions are committed, %" PRIu64 " after them are not",
+        l->store.db, l->ncommitted, l->nrevisions, l->pending);
+    return EXIT_FAILED;
+}
+
+/* Check what the options say together. -1, or the exit status. */
+static int load_check_options(struct load *l)
+{
+    if (l->key_text != NULL && l->key_auto)
+        return say_usage("load", "give --key or --key-auto, not both");
+    l->format = FORMAT_COUNT;
+    if (l->format_text != NULL) {
+        l->format = format_find(l->format_text, strlen(l->format_text));
+        if (l->format == FORMAT_COUNT)
+            return say_usage("load",
+                             "--format %s: it is csv, tsv, ndjson or lines",
+                             l->format_text);
+    }
+    if (l->duplicates_text == NULL ||
+        strcmp(l->duplicates_text, "replace") == 0)
+        l->duplicates = DUPLICATES_REPLACE;
+    else if (strcmp(l->duplicates_text, "keep") == 0)
+        l->duplicates = DUPLICATES_KEEP;
+    else if (strcmp(l->duplicates_text, "error") == 0)
+        l->duplicates = DUPLICATES_ERROR;
+    else
+        return say_usage("load",
+                         "--on-duplicate %s: it is replace, keep or error",
+                         l->duplicates_text);
+    if (l->commit_every == 0)
+        return say_usage("load", "--commit-every 0: at least 1 record");
+    if (l->max_record == 0 || l->max_record > QUIRE_VALUE_MAX)
+        return say_usage("load", "--max-record: it is 1 byte to 1G");
+    if (l->window_bytes < 1024 || l->window_bytes > (uint64_t)2 << 30)
+        return say_usage("load", "--zstd-window: it is 1K to 2G");
+    if (l->ninputs == 0)
+        return say_usage("load", "name an INPUT, or - for standard input");
+    return -1;
+}
+
+int cmd_load(int argc, char **argv)
+{
+    struct load l = {
+        .commit_every = COMMIT_EVERY_DEFAULT,
+        .max_record = MAX_RECORD_DEFAULT,
+        .window_bytes = WINDOW_DEFAULT,
+    };
+    const struct option options[] = {
+        { "--key", OPTION_TEXT, &l.key_text, NULL },
+        { "--key-auto", OPTION_FLAG, &l.key_auto, NULL },
+        { "--format", OPTION_TEXT, &l.format_text, NULL },
+        { "--no-header", OPTION_FLAG, &l.no_header, NULL },
+        { "--tree", OPTION_TEXT, &l.store.tree, NULL },
+        { "--on-duplicate", OPTION_TEXT, &l.duplicates_text, NULL },
+        { "--commit-every", OPTION_COUNT, &l.commit_every, NULL },
+        { "--max-record", OPTION_SIZE, &l.max_record, NULL },
+        { "--zstd-window", OPTION_SIZE, &l.window_bytes, NULL },
+        { "--ack", OPTION_FLAG, &l.ack, NULL },
+        STORE_OPTIONS(&l.store),
+    };
+    struct quire_close_report closed = { .size = sizeof(closed) };
+    struct quire_stat st = { .size = sizeof(st) };
+    uint64_t budget;
+    int status = options_read("load", load_help, options, ARRAY_LEN(options),
+                              argc, argv, &l.ninputs);
+
+    if (status >= 0)
+        return status;
+    l.inputs = argv;
+    status = load_check_options(&l);
+    if (status >= 0)
+        return status;
+    if (stop_install() != 0)
+        return EXIT_FAILED;
+    status = store_open("load", &l.store, 0, &l.db);
+    if (status >= 0)
+        return status;
+    l.total = total_of(l.inputs, l.ninputs);
+    l.start = now();
+    l.next_progress = l.start + (say_on_terminal() ? 0.2 : 5);
+
+    status = load_run(&l);
+    budget = quire_stat_get(l.db, &st) == QUIRE_OK ? st.pool.budget_bytes : 0;
+    if (store_close(l.store.db, l.db, &closed) != 0)
+        status = EXIT_FAILED;
+    load_report(&l, now() - l.start, &closed, budget);
+    if (stdout_finish() != 0)
+        status = EXIT_FAILED;
+    schema_free(&l.tree_schema);
+    bytes_free(&l.key);
+    bytes_free(&l.meta);
+    return status;
+}

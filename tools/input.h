@@ -1,0 +1,47 @@
+/*
+ * input.h - where a load's bytes come from.
+ *
+ * A file, standard input ("-"), or either decompressed: a name that ends in
+ * .zst or .gz says so. Whatever it is, input_read() gives plain bytes.
+ */
+#ifndef QUIRE_TOOLS_INPUT_H
+#define QUIRE_TOOLS_INPUT_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct input;
+
+#define INPUT_CHUNK ((size_t)64 * 1024) /* bytes: a good amount to read */
+
+/* What input_read() returns besides a count. */
+#define INPUT_END 0        /* no more bytes */
+#define INPUT_FAILED (-1)  /* said on standard error */
+#define INPUT_STOPPED (-2) /* a signal asked the program to stop */
+
+/*
+ * Open `name`. A zstd frame may ask for a window of up to `window_bytes` (a
+ * power of two), and is refused beyond it.
+ *
+ * Returns: 0 and *in; -1, said.
+ * Owner:   the caller, until input_close(); `name` must live as long.
+ */
+int input_open(const char *name, uint64_t window_bytes, struct input **in);
+void input_close(struct input *in); /* NULL is accepted */
+
+/* Read 1 to `cap` bytes into `buf`. The count, or INPUT_*. */
+ssize_t input_read(struct input *in, void *buf, size_t cap);
+
+/* As messages name it: the name given, or "standard input". */
+const char *input_name(const struct input *in);
+
+/* Bytes taken from the file so far, compressed ones if it is compressed, and
+ * how many there are in all; 0 when that can't be known. */
+uint64_t input_taken(const struct input *in);
+uint64_t input_total(const char *name);
+
+/* The part of `name` that says what is inside: the name without .zst or .gz.
+ * Its length. */
+size_t input_stem(const char *name);
+
+#endif /* QUIRE_TOOLS_INPUT_H */

@@ -1,0 +1,246 @@
+/*
+ * record.h - records: how they are read, keyed, stored and printed.
+ *
+ * A *row* is how a record of fields (CSV, TSV) is kept: for each field its
+ * length as a varint (seven bits a byte, the lowest first, the top bit set on
+ * all but the last), then its bytes. A *schema* says what a tree's records
+ * are, and is the tree's metadata. Both are described byte by byte in README.md.
+ */
+#ifndef QUIRE_TOOLS_RECORD_H
+#define QUIRE_TOOLS_RECORD_H
+
+#include "tools/input.h"
+#include "tools/tool.h"
+
+/* What a tree's records are. */
+enum format {
+    FORMAT_RAW,    /* no schema: keys and values are any bytes */
+    FORMAT_CSV,    /* rows */
+    FORMAT_TSV,    /* rows */
+    FORMAT_NDJSON, /* the value is one JSON object's text */
+    FORMAT_LINES,  /* the key is the line, the value empty */
+    FORMAT_COUNT,
+};
+
+const char *format_name(enum format f);
+/* The format called `name`; FORMAT_COUNT: none is, or only raw. */
+enum format format_find(const char *name, size_t len);
+/* The format that an input's name tells; FORMAT_COUNT: it tells none. */
+enum format format_of_input(const char *name);
+static inline bool format_has_rows(enum format f)
+{
+    return f == FORMAT_CSV || f == FORMAT_TSV;
+}
+
+/* ---- why a record is rejected (record.c) ---- */
+
+enum reason {
+    REASON_NONE,
+    REASON_KEY_MISSING,
+    REASON_KEY_EMPTY,
+    REASON_KEY_TYPE,     /* null, an object, twice there */
+    REASON_NOT_A_NUMBER, /* for :int */
+    REASON_KEY_TOO_LONG,
+    REASON_COLUMNS,
+    REASON_QUOTING,
+    REASON_UNTERMINATED, /* a quote, up to the end of the input */
+    REASON_JSON,
+    REASON_TOO_LONG,     /* --max-record */
+    REASON_COUNT,
+};
+
+const char *reason_name(enum reason r);
+
+struct reject {
+    enum reason reason;
+    char text[200]; /* the reason with its particulars */
+};
+
+/* Fill `why`; returns -1, so that a check reads `return reject(...)`. */
+int reject(struct reject *why, enum reason r, const char *fmt, ...)
+    TOOL_PRINTF(3, 4);
+
+/* ---- rows (row.c) ---- */
+
+#define VARINT_MAX 10 /* bytes of the longest varint */
+
+size_t varint_put(unsigned char *to, uint64_t n);
+
+int row_add(struct bytes *row, const void *field, size_t len);
+
+/* Take the field at *pos and step over it; false at `end` or on damage. */
+static inline bool row_next(const unsigned char **pos,
+                            const unsigned char *end,
+                            const unsigned char **field, size_t *len)
+{
+    const unsigned char *p = *pos;
+    uint64_t n = 0;
+    unsigned shift = 0;
+
+    do {
+        if (p == end || shift > 63)
+            return false;
+        n |= (uint64_t)(*p & 0x7f) << shift;
+        shift += 7;
+    } while ((*p++ & 0x80) != 0);
+    if (n > (uint64_t)(end - p))
+        return false;
+    *field = p;
+    *len = (size_t)n;
+    *pos = p + n;
+    return true;
+}
+
+/* Field number `column` (from 0); false when the row has fewer. */
+bool row_field(const void *row, size_t row_len, uint32_t column,
+               const unsigned char **field, size_t *len);
+/* The number of fields; UINT32_MAX: the row is damaged. */
+uint32_t row_count(const void *row, size_t row_len);
+
+/* Append `row` to `out` as text, with `ncolumns` fields at least; no line end.
+ * -1: no memory, or a damaged row (said). */
+int row_to_text(struct bytes *out, enum format f, const void *row,
+                size_t row_len, uint32_t ncolumns);
+/* Append one field quoted as CSV wants it. */
+int csv_quote(struct bytes *out, const void *field, size_t len);
+
+/* Split one CSV record in `text` and append its row. -1: it is none. */
+int csv_split(const char *text, size_t len, struct bytes *row,
+              uint32_t *nfields);
+
+/* ---- schemas (schema.c) ---- */
+
+#define KEY_FIELDS_MAX 16u
+#define KEY_MAX_BYTES QUIRE_KEY_MAX(QUIRE_PAGE_MAX) /* of any store */
+
+struct key_field {
+    bool is_int;     /* sorts as a signed 64-bit number */
+    uint32_t column; /* from 0; rows only, once resolved */
+    char *name;      /* malloc; as given, or the member's name */
+    size_t name_len; /* bytes */
+};
+
+struct schema {
+    enum format format;
+    bool foreign;         /* raw, with metadata of another program's */
+    bool key_auto;        /* the key counts on */
+    bool header;          /* the columns have names */
+    uint32_t ncolumns;    /* rows only; 0: not known yet */
+    struct bytes columns; /* the header as a row, when `header` */
+    unsigned nkey;        /* key fields, 0 for lines, raw and key_auto */
+    struct key_field key[KEY_FIELDS_MAX];
+};
+
+void schema_init(struct schema *s, enum format f);
+void schema_free(struct schema *s);
+int schema_copy(struct schema *to, const struct schema *from);
+
+/* Read --key's value into `s`. NULL, or what is wrong with it (static). */
+const char *schema_parse_key(struct schema *s, const char *text);
+/* Find the key's columns by name or number among `s`'s. -1, said; `where` names
+ * the input. */
+int schema_resolve(struct schema *s, const char *where);
+/* Whether two resolved schemas make the same keys and values. */
+bool schema_same_key(const struct schema *a, const struct schema *b);
+/* The key specification as --key takes it; "auto", "line" or "bytes". */
+int schema_key_text(const struct schema *s, struct bytes *out);
+
+int schema_encode(const struct schema *s, struct bytes *meta);
+/* 0; 1: `meta` is another program's; -1: a schema, but damaged or of a newer
+ * version, or no memory. `s` is then empty. */
+int schema_decode(struct schema *s, const void *meta, size_t len);
+
+/* The schema of a tree as `txn` sees it; FORMAT_RAW when it has none, or
+ * another program's metadata. -1, said. */
+int schema_load(const char *path, struct quire_txn *txn,
+                struct quire_tree *tree, struct schema *s);
+
+/* ---- keys (key.c) ---- */
+
+/* Makes keys from records; holds what that takes. */
+struct keyer;
+
+int keyer_create(const struct schema *s, struct keyer **k);
+void keyer_destroy(struct keyer *k);
+/*
+ * The key of a record, appended to the emptied `key`; `s` as at creation. The
+ * record is checked too, as far as its format asks for it (JSON).
+ * 0; -1 and *why; -2 no memory, said.
+ */
+int keyer_make(struct keyer *k, const void *record, size_t len,
+               struct bytes *key, struct reject *why);
+
+/* The key that `text` on the command line gives: one CSV row of key fields;
+ * the line itself; the bytes themselves. With `part`, fewer fields may be
+ * given, for the place where such keys begin. -1, said. */
+int key_from_text(const struct schema *s, const char *text, bool part,
+                  struct bytes *key);
+/* The bounds of the keys whose first field begins with `prefix`: from `low` up
+ * to, not including, `high`; *open: there is no upper bound. -1, said. */
+int key_prefix(const struct schema *s, const char *prefix, struct bytes *low,
+               struct bytes *high, bool *open);
+/* Append `key` to `out` as text, as key_from_text() takes it. */
+int key_to_text(const struct schema *s, const void *key, size_t len,
+                struct bytes *out);
+void key_put_int(unsigned char to[8], int64_t n);
+int64_t key_get_int(const unsigned char from[8]);
+
+/* ---- reading records (reader.c, read_csv.c) ---- */
+
+enum read_result {
+    READ_RECORD,
+    READ_REJECT,  /* `why` says why; go on reading */
+    READ_END,
+    READ_FAILED,  /* said */
+    READ_STOPPED, /* by a signal */
+};
+
+struct record {
+    const unsigned char *data; /* the row; else the line. Valid until the next
+                                  call */
+    size_t len;                /* bytes */
+    uint32_t nfields;          /* of a row; 0: an empty line */
+    uint64_t line;             /* where it began, from 1 */
+    struct reject why;         /* of READ_REJECT */
+};
+
+struct reader;
+
+/* Read records of format `f` from `in`, none longer than `max_record` bytes. */
+int reader_open(enum format f, struct input *in, uint64_t max_record,
+                struct reader **rd);
+enum read_result reader_next(struct reader *rd, struct record *rec);
+void reader_close(struct reader *rd); /* leaves `in` open; NULL accepted */
+uint64_t reader_bytes(const struct reader *rd); /* plain bytes read so far */
+
+/* What a kind of reader supplies; `struct reader` is its first member. */
+struct reader_ops {
+    enum read_result (*next)(struct reader *rd, struct record *rec);
+    void (*close)(struct reader *rd);
+};
+
+struct reader {
+    const struct reader_ops *ops; /* immutable */
+    struct input *in;             /* the caller's */
+    uint64_t max_record;          /* bytes */
+    uint64_t nread;               /* plain bytes taken from `in` */
+};
+
+/* Read from rd->in, leaving out a byte order mark at its very beginning. As
+ * input_read(). */
+ssize_t reader_fill(struct reader *rd, void *buf, size_t cap);
+int csv_reader_create(struct reader **rd);
+
+/* ---- printing records (print.c) ---- */
+
+/* Print the header line of `s`, if it has one. */
+int print_header(const struct schema *s, struct bytes *line);
+int print_record(const struct schema *s, const struct quire_val *key,
+                 const struct quire_val *val, struct bytes *line);
+int print_key(const struct schema *s, const struct quire_val *key,
+              struct bytes *line);
+/* Append bytes of any kind so that they stay on one line and in one column:
+ * backslash, tab, line end and other control bytes are escaped. */
+int print_escaped(struct bytes *out, const void *data, size_t len);
+
+#endif /* QUIRE_TOOLS_RECORD_H */
