@@ -307,7 +307,7 @@ quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
     quire_status rc;
 
     if (entry != PG_ENTRY_OVERFLOW) {
-        if (off < val->size)
+        if (off < val->size && cap > 0) /* `buf` may be NULL otherwise */
             memcpy(buf, (const uint8_t *)val->data + off,
                    ra_min_u64(cap, val->size - off));
         *size = val->size;
