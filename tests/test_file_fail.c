@@ -344,6 +344,120 @@ static void test_two_candidates(void **state)
     rig_fini(&rig);
 }
 
+/* A superblock that names the newest record keeps out what was given up behind
+ * it, should the disk have it after all (PF-8). */
+static void test_superblock_keeps_given_up_out(void **state)
+{
+    struct rig rig;
+    struct pf_record before;
+    uint8_t batch[4096];
+    uint8_t *bytes;
+    size_t nbytes;
+
+    (void)state;
+    rig_init(&rig, false);
+    rig_start(&rig);
+    rig_commit_ok(&rig, 1);
+    before = rig.last;
+    /* The commit as it would be, from a copy of the store. */
+    {
+        struct mem_disk *copy;
+
+        rig_close(&rig);
+        copy = mem_disk_copy(rig.disk);
+        rig_reopen(&rig, 1);
+        CHECK_OK(rig_commit(&rig, &small));
+        CHECK_EQ(rig.last.batch_end - rig.last.batch_off, sizeof(batch));
+        bytes = mem_disk_bytes(rig.disk, RIG_PATH, &nbytes);
+        memcpy(batch, bytes + rig.last.batch_off, sizeof(batch));
+        rig_close(&rig);
+        bytes = mem_disk_bytes(copy, RIG_PATH, &nbytes);
+        mem_disk_put(rig.disk, RIG_PATH, bytes, nbytes);
+        mem_disk_destroy(copy);
+    }
+    rig_reopen(&rig, 1);
+    fault_arm(&rig.fault, FAULT_BIT(FAULT_PWRITEV), 1, ENOSPC, FAULT_ONCE);
+    CHECK_STATUS(rig_commit(&rig, &small), QUIRE_NOSPACE);
+    fault_heal(&rig.fault);
+    CHECK_OK(pf_super_write(rig.file, &rig.last));
+    rig_close(&rig);
+    bytes = mem_disk_bytes(rig.disk, RIG_PATH, &nbytes);
+    memcpy(bytes + before.batch_end, batch, sizeof(batch));
+    CHECK_OK(rig_open(&rig, false));
+    CHECK_EQ(rig.last.rev, 1);
+    rig_fini(&rig);
+}
+
+/* But one that names an older record does not keep out those after it. */
+static void test_older_superblock_keeps_nothing_out(void **state)
+{
+    struct rig rig;
+    struct pf_record first;
+
+    (void)state;
+    rig_init(&rig, false);
+    rig_start(&rig);
+    rig_commit_ok(&rig, 1);
+    first = rig.last;
+    rig_commit_ok(&rig, 2);
+    fault_arm(&rig.fault, FAULT_BIT(FAULT_PWRITEV), 1, ENOSPC, FAULT_ONCE);
+    CHECK_STATUS(rig_commit(&rig, &small), QUIRE_NOSPACE);
+    fault_heal(&rig.fault);
+    CHECK_OK(pf_super_write(rig.file, &first));
+    rig_reopen(&rig, 2);
+    CHECK_EQ(rig.first, 1);
+    rig_check(&rig);
+    rig_fini(&rig);
+}
+
+/* Where a batch that was given up could not be made unreadable, what it refers
+ * to is not written over. */
+static void test_failed_kill_keeps_spans(void **state)
+{
+    const struct rig_plan plan = { .seed = 1, .nahead = 2, .val_bytes = 10 };
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, false);
+    rig_start(&rig);
+    for (unsigned sticky = 0; sticky < 2; sticky++) {
+        fault_arm(&rig.fault, FAULT_BIT(FAULT_PWRITEV), 2, ENOSPC,
+                  sticky != 0 ? FAULT_STICKY : FAULT_ONCE);
+        CHECK_STATUS(rig_commit(&rig, &plan), QUIRE_NOSPACE);
+        fault_heal(&rig.fault);
+        CHECK_EQ(rig.file->nfree_spans, sticky != 0 ? 0 : 1);
+    }
+    rig_commit_ok(&rig, 1);
+    rig_reopen(&rig, 1);
+    rig_fini(&rig);
+}
+
+/* What was buffered when a write ahead failed is lost, so the transaction can
+ * only be aborted. */
+static void test_failed_write_ahead_ends_transaction(void **state)
+{
+    struct rig rig;
+    struct pg_ref ref;
+    quire_status rc;
+
+    (void)state;
+    rig_init(&rig, false);
+    rig_start(&rig);
+    fault_arm(&rig.fault, FAULT_BIT(FAULT_PWRITEV), 1, ENOSPC, FAULT_ONCE);
+    do {
+        rc = rig_page(&rig, pf_ahead_add, 1, 0, 9000, &ref);
+    } while (rc == QUIRE_OK);
+    CHECK_STATUS(rc, QUIRE_NOSPACE);
+    fault_heal(&rig.fault);
+    CHECK_STATUS(rig_page(&rig, pf_ahead_add, 1, 0, 9, &ref), QUIRE_NOSPACE);
+    CHECK_STATUS(pf_ahead_flush(rig.file), QUIRE_NOSPACE);
+    CHECK_STATUS(pf_batch_begin(rig.file, 100), QUIRE_NOSPACE);
+    pf_ahead_abort(rig.file);
+    rig_commit_ok(&rig, 1);
+    rig_check(&rig);
+    rig_fini(&rig);
+}
+
 /* A disk with a limit: commits fail, room is made, commits work. */
 static void test_disk_fills_and_is_enlarged(void **state)
 {
@@ -470,6 +584,10 @@ int main(void)
         cmocka_unit_test(test_failed_write_poisons),
         cmocka_unit_test(test_full_disk_burns),
         cmocka_unit_test(test_two_candidates),
+        cmocka_unit_test(test_superblock_keeps_given_up_out),
+        cmocka_unit_test(test_older_superblock_keeps_nothing_out),
+        cmocka_unit_test(test_failed_kill_keeps_spans),
+        cmocka_unit_test(test_failed_write_ahead_ends_transaction),
         cmocka_unit_test(test_disk_fills_and_is_enlarged),
         cmocka_unit_test(test_each_call_fails),
     };

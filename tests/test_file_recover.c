@@ -347,7 +347,7 @@ static void test_older_superblock_finds_its_way(void **state)
 }
 
 /*
- * What lies behind the end from earlier sessions is no proof, and is not taken
+ * What lies behind the end from earlier writers is no proof, and is not taken
  * for a continuation: tails are cut and written over, again and again, with the
  * incarnation raised each time.
  */
@@ -394,6 +394,36 @@ static void test_stale_tails(void **state)
             CHECK_OK(pf_super_write(rig.file, &rig.last));
     }
     rig_fini(&rig);
+}
+
+/* A whole batch with the right revision that names another predecessor is not
+ * taken for a continuation. */
+static void test_another_predecessor(void **state)
+{
+    struct rig rigs[2];
+    struct pf_record rec;
+    uint8_t *bytes[2];
+    size_t nbytes;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        rig_init(&rigs[i], false);
+        rig_start(&rigs[i]);
+        rig_commit_ok(&rigs[i], 1);
+        rig_commit_ok(&rigs[i], 2 + i);
+        rec = rigs[i].last;
+        rig_commit_ok(&rigs[i], 4);
+        rig_close(&rigs[i]);
+        bytes[i] = mem_disk_bytes(rigs[i].disk, RIG_PATH, &nbytes);
+    }
+    CHECK(memcmp(bytes[0] + rec.batch_off, bytes[1] + rec.batch_off, 4096) !=
+          0);
+    memcpy(bytes[0] + rec.batch_off, bytes[1] + rec.batch_off,
+           rec.batch_end - rec.batch_off);
+    CHECK_OK(rig_open(&rigs[0], false));
+    CHECK_EQ(rigs[0].last.rev, 2);
+    for (unsigned i = 0; i < 2; i++)
+        rig_fini(&rigs[i]);
 }
 
 /* ---- the tail is made durable ---- */
@@ -579,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_loss_is_proved_by_way_of_its_record),
         cmocka_unit_test(test_older_superblock_finds_its_way),
         cmocka_unit_test(test_stale_tails),
+        cmocka_unit_test(test_another_predecessor),
         cmocka_unit_test(test_tail_is_written_anew),
         cmocka_unit_test(test_long_batches),
         cmocka_unit_test(test_callback_ends_recovery),

@@ -177,8 +177,9 @@ quire_status pf_batch_add(struct pf_file *file, struct pg_frag_in *in,
  * Complete `rec`, append it, write the batch. Does not sync.
  *
  * Returns: QUIRE_OK; NOSPACE: the range is burned, the log goes on in the next
- *          span under a raised incarnation; POISONED; UNDECIDED: the write
- *          failed otherwise, and the file is poisoned.
+ *          span under a raised incarnation; POISONED, IO: the record was never
+ *          written, the transaction is gone; UNDECIDED: the write failed
+ *          otherwise. After IO and UNDECIDED the file is poisoned.
  */
 quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
     QUIRE_MUST_CHECK;

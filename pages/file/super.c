@@ -14,7 +14,7 @@
  *
  * The trap is the slot that looks good and is not: after a failed sync the
  * system may show a superblock that the disk lacks. Writing the other slot next
- * could then destroy the only good one. So the first superblock of a session is
+ * could then destroy the only good one. So the first superblock of a handle is
  * preceded by writing the newest one again, byte for byte, and syncing it
  * (PF-4).
  */
