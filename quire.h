@@ -366,8 +366,9 @@ QUIRE_API quire_status quire_begin_at(struct quire *db, quire_rev rev,
  * is the revision made, or the one seen when nothing was changed.
  *
  * Returns: QUIRE_OK. NOMEM, NOSPACE, IO and CORRUPT (a page that had to be
- *          read), ABORTED: nothing has been committed, as after
- *          quire_abort(). UNDECIDED: see there; the handle is then poisoned.
+ *          read), ABORTED, POISONED (a sync failed meanwhile): nothing has
+ *          been committed, as after quire_abort(). UNDECIDED: see there; the
+ *          handle is then poisoned.
  * Owner:   `txn`, its trees and cursors are gone, whatever is returned (but
  *          for MISUSE).
  */
@@ -464,7 +465,8 @@ QUIRE_API quire_status quire_tree_get_meta(struct quire_txn *txn,
 
 /*
  * Store `val` under `key`, replacing what was there. Both are copied; either
- * may be empty and hold any bytes. Keys are ordered bytewise, a prefix before
+ * may be empty and hold any bytes, but neither may point to what quire_get() or
+ * a cursor of the same transaction has returned: this is their next call. Keys are ordered bytewise, a prefix before
  * what it is a prefix of.
  *
  * Returns: QUIRE_OK; EXISTS (QUIRE_NOREPLACE); TOOBIG; READONLY; ABORTED;
