@@ -115,8 +115,8 @@ static void collect(pid_t pid, struct run *r)
 
     while (waitpid(pid, &status, 0) < 0)
         CHECK_EQ(errno, EINTR);
-    r->status =
-        WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    r->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+                                    : WEXITSTATUS(status);
 }
 
 void run_free(struct run *r)
@@ -163,8 +163,8 @@ void run_measured(struct run *r, const char *const *args)
         run_argv(r, "", 0, args);
         return;
     }
-    snprintf(path, sizeof(path), "%s/quire-peak-%d",
-             dir != NULL ? dir : "/tmp", (int)getpid());
+    snprintf(path, sizeof(path), "%s/quire-peak-%d", dir != NULL ? dir : "/tmp",
+             (int)getpid());
     timed[4] = path;
     timed[n++] = test_program();
     for (size_t i = 0; args[i] != NULL; i++) {
@@ -213,7 +213,7 @@ void run_with(struct run *r, const void *in, size_t in_len, ...)
     run_argv(r, in, in_len, args);
 }
 
-void run_start_argv(struct running *p, const char *const *args)
+static void start(struct running *p, int err, const char *const *args)
 {
     int in[2];
     int out[2];
@@ -221,8 +221,9 @@ void run_start_argv(struct running *p, const char *const *args)
     CHECK_EQ(pipe2(in, O_CLOEXEC), 0);
     CHECK_EQ(pipe2(out, O_CLOEXEC), 0);
     signal(SIGPIPE, SIG_IGN);
-    p->err = temp_file();
-    p->pid = spawn(test_program(), args, in[0], out[1], p->err);
+    p->err = err >= 0 ? -1 : temp_file();
+    p->pid = spawn(test_program(), args, in[0], out[1],
+                   err >= 0 ? err : p->err);
     p->in = in[1];
     p->out = out[0];
     close(in[0]);
@@ -237,7 +238,18 @@ void run_start(struct running *p, ...)
     va_start(ap, p);
     gather(args, ap);
     va_end(ap);
-    run_start_argv(p, args);
+    start(p, -1, args);
+}
+
+void run_start_err(struct running *p, int err, ...)
+{
+    const char *args[ARGS_MAX];
+    va_list ap;
+
+    va_start(ap, err);
+    gather(args, ap);
+    va_end(ap);
+    start(p, err, args);
 }
 
 void run_feed(struct running *p, const void *data, size_t len)
@@ -298,6 +310,10 @@ void run_finish(struct running *p, struct run *r)
     r->out[r->out_len] = '\0';
     close(p->out);
     collect(p->pid, r);
+    if (p->err < 0) {
+        r->err = calloc(1, 1);
+        return;
+    }
     r->err = slurp(p->err, &r->err_len);
     close(p->err);
 }

@@ -11,12 +11,12 @@
 
 /* What a finished run has left. */
 struct run {
-    int status;         /* exit status; 128 + the signal that ended it */
-    char *out;          /* standard output, NUL behind it; malloc */
-    size_t out_len;     /* bytes */
-    char *err;          /* standard error, NUL behind it; malloc */
-    size_t err_len;     /* bytes */
-    long peak_kib;      /* most memory resident at once; 0: not measured */
+    int status;     /* exit status; 128 + the signal that ended it */
+    char *out;      /* standard output, NUL behind it; malloc */
+    size_t out_len; /* bytes */
+    char *err;      /* standard error, NUL behind it; malloc */
+    size_t err_len; /* bytes */
+    long peak_kib;  /* most memory resident at once; 0: not measured */
 };
 
 /* Run `quire` with the arguments up to NULL, standard input empty, and wait for
@@ -43,11 +43,13 @@ struct running {
     pid_t pid;
     int in;  /* write end of its standard input; -1: closed */
     int out; /* read end of its standard output */
-    int err; /* its standard error, an unlinked file */
+    int err; /* its standard error, an unlinked file; -1: the caller's */
 };
 
 void run_start(struct running *p, ...) __attribute__((sentinel));
-void run_start_argv(struct running *p, const char *const *args);
+/* As run_start(), with standard error going to `err`, which stays the
+ * caller's; run_finish() then has no messages. */
+void run_start_err(struct running *p, int err, ...) __attribute__((sentinel));
 /* Write all of `data` to its standard input; stops early when it has closed. */
 void run_feed(struct running *p, const void *data, size_t len);
 /* Read a line of its output into `line`, without the line end; false at its

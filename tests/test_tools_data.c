@@ -120,27 +120,26 @@ static void check_peak(const struct run *r, const char *name)
 }
 
 struct data_case {
-    const char *name;    /* of the file */
+    const char *name; /* of the file */
     const char *args[6];
-    uint64_t records;    /* loaded */
+    uint64_t records; /* loaded */
     uint64_t rejected;
-    const char *says;    /* of the load; may be NULL */
-    size_t header;       /* lines that stay in front */
+    const char *says; /* of the load; may be NULL */
+    size_t header;    /* lines that stay in front */
     /* The order in which scan has the file's lines; NULL: the file's own. */
     int (*order)(const void *a, const void *b);
-    bool sort_scan;      /* the lines don't begin with the key: compare both
+    bool sort_scan; /* the lines don't begin with the key: compare both
                             sorted */
 };
 
-static void check_lines_equal(const struct lines *want,
-                              const struct lines *got)
+static void check_lines_equal(const struct lines *want, const struct lines *got)
 {
     CHECK_EQ(want->n, got->n);
     for (size_t i = 0; i < want->n; i++) {
         /* Plain comparisons first: there are a million of them. */
         if (want->line[i].len != got->line[i].len ||
-            memcmp(want->line[i].text, got->line[i].text,
-                   got->line[i].len) != 0) {
+            memcmp(want->line[i].text, got->line[i].text, got->line[i].len) !=
+                0) {
             print_error("line %zu: want %.*s\n got %.*s\n", i,
                         (int)want->line[i].len, want->line[i].text,
                         (int)got->line[i].len, got->line[i].text);

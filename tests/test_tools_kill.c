@@ -16,11 +16,11 @@
 #include "tests/lib_run.h"
 
 enum {
-    BATCH = 200,          /* records a commit */
-    BATCHES = 40,         /* commits in a whole load */
+    BATCH = 200,  /* records a commit */
+    BATCHES = 40, /* commits in a whole load */
     ROUNDS = 10,
     ROUNDS_LONG = 200,
-    ROUNDS_A_STORE = 5,   /* then a new one */
+    ROUNDS_A_STORE = 5, /* then a new one */
 };
 
 /* The input: records i = 0, 1, ... with key i * 7919 mod 2^20, so that they

@@ -3,9 +3,11 @@
  * rejected records, messages, exit statuses, stopping.
  */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -71,68 +73,158 @@ static void test_formats_round_trip(void **state)
         const char *out;
         uint64_t loaded;
     } cases[] = {
-        { "csv, LF", { "--key", "id" }, "id,a\n2,x\n1,y\n", 0,
-          "id,a\n1,y\n2,x\n", 2 },
-        { "csv, CRLF", { "--key", "id" }, "id,a\r\n2,x\r\n1,y\r\n", 0,
-          "id,a\n1,y\n2,x\n", 2 },
-        { "csv, last line not ended", { "--key", "id" }, "id,a\n2,x\n1,y", 0,
-          "id,a\n1,y\n2,x\n", 2 },
-        { "csv, quoted comma, quote, line ends", { "--key", "id" },
+        { "csv, LF",
+          { "--key", "id" },
+          "id,a\n2,x\n1,y\n",
+          0,
+          "id,a\n1,y\n2,x\n",
+          2 },
+        { "csv, CRLF",
+          { "--key", "id" },
+          "id,a\r\n2,x\r\n1,y\r\n",
+          0,
+          "id,a\n1,y\n2,x\n",
+          2 },
+        { "csv, last line not ended",
+          { "--key", "id" },
+          "id,a\n2,x\n1,y",
+          0,
+          "id,a\n1,y\n2,x\n",
+          2 },
+        { "csv, quoted comma, quote, line ends",
+          { "--key", "id" },
           "id,a\n1,\"x,y\"\n2,\"say \"\"no\"\"\"\n3,\"p\nq\"\n4,\"p\r\nq\"\n",
           0,
           "id,a\n1,\"x,y\"\n2,\"say \"\"no\"\"\"\n3,\"p\nq\"\n4,\"p\r\nq\"\n",
           4 },
-        { "csv, needless quotes go", { "--key", "id" },
-          "\"id\",a\n\"1\",\"x\"\n", 0, "id,a\n1,x\n", 1 },
-        { "csv, blanks are data", { "--key", "id" }, "id, a \n 1,  x \n1, \n",
-          0, "id, a \n 1,  x \n1, \n", 2 },
-        { "csv, empty fields", { "--key", "id" }, "id,a,b\n1,,\n2,\"\",x\n", 0,
-          "id,a,b\n1,,\n2,,x\n", 2 },
-        { "csv, byte order mark", { "--key", "id" },
-          "\xef\xbb\xbfid,a\n1,x\n", 0, "id,a\n1,x\n", 1 },
-        { "csv, empty lines between records", { "--key", "id" },
-          "\nid,a\n\n1,x\n\r\n2,y\n\n", 0, "id,a\n1,x\n2,y\n", 2 },
-        { "csv, no header", { "--key", "#2", "--no-header" }, "x,2\ny,1\n", 0,
-          "y,1\nx,2\n", 2 },
-        { "csv, column by number", { "--key", "#2" }, "a,b\nx,2\ny,1\n", 0,
-          "a,b\ny,1\nx,2\n", 2 },
-        { "csv, composite key", { "--key", "a,b" },
-          "a,b\nab,c\na,bc\na,b\naa,\xc3\xa9\n", 0,
-          "a,b\na,b\na,bc\naa,\xc3\xa9\nab,c\n", 4 },
-        { "csv, key name with a comma", { "--key", "\"a,b\"" },
-          "\"a,b\",c\n2,x\n1,y\n", 0, "\"a,b\",c\n1,y\n2,x\n", 2 },
-        { "csv, key name like a type", { "--key", "n:int:text" },
-          "n:int\n10\n9\n", 0, "n:int\n10\n9\n", 2 },
-        { "csv, numbers sort as such", { "--key", "n:int" },
+        { "csv, needless quotes go",
+          { "--key", "id" },
+          "\"id\",a\n\"1\",\"x\"\n",
+          0,
+          "id,a\n1,x\n",
+          1 },
+        { "csv, blanks are data",
+          { "--key", "id" },
+          "id, a \n 1,  x \n1, \n",
+          0,
+          "id, a \n 1,  x \n1, \n",
+          2 },
+        { "csv, empty fields",
+          { "--key", "id" },
+          "id,a,b\n1,,\n2,\"\",x\n",
+          0,
+          "id,a,b\n1,,\n2,,x\n",
+          2 },
+        { "csv, byte order mark",
+          { "--key", "id" },
+          "\xef\xbb\xbfid,a\n1,x\n",
+          0,
+          "id,a\n1,x\n",
+          1 },
+        { "csv, empty lines between records",
+          { "--key", "id" },
+          "\nid,a\n\n1,x\n\r\n2,y\n\n",
+          0,
+          "id,a\n1,x\n2,y\n",
+          2 },
+        { "csv, no header",
+          { "--key", "#2", "--no-header" },
+          "x,2\ny,1\n",
+          0,
+          "y,1\nx,2\n",
+          2 },
+        { "csv, column by number",
+          { "--key", "#2" },
+          "a,b\nx,2\ny,1\n",
+          0,
+          "a,b\ny,1\nx,2\n",
+          2 },
+        { "csv, composite key",
+          { "--key", "a,b" },
+          "a,b\nab,c\na,bc\na,b\naa,\xc3\xa9\n",
+          0,
+          "a,b\na,b\na,bc\naa,\xc3\xa9\nab,c\n",
+          4 },
+        { "csv, key name with a comma",
+          { "--key", "\"a,b\"" },
+          "\"a,b\",c\n2,x\n1,y\n",
+          0,
+          "\"a,b\",c\n1,y\n2,x\n",
+          2 },
+        { "csv, key name like a type",
+          { "--key", "n:int:text" },
+          "n:int\n10\n9\n",
+          0,
+          "n:int\n10\n9\n",
+          2 },
+        { "csv, numbers sort as such",
+          { "--key", "n:int" },
           "n\n10\n9\n-1\n-10\n9223372036854775807\n-9223372036854775808\n"
           "007\n",
           0,
           "n\n-9223372036854775808\n-10\n-1\n007\n9\n10\n"
           "9223372036854775807\n",
           7 },
-        { "csv, the same as text", { "--key", "n" }, "n\n10\n9\n-1\n", 0,
-          "n\n-1\n10\n9\n", 3 },
-        { "csv, key-auto keeps the order", { "--key-auto" }, "a\nz\ny\nz\n",
-          0, "a\nz\ny\nz\n", 3 },
-        { "csv, one column with an empty field", { "--key-auto" },
-          "a\nx\n\ny\n", 0, "a\nx\n\"\"\ny\n", 3 },
-        { "tsv", { "--key", "id", "--format", "tsv" },
-          "id\ta\n2\t\"x\n1\ty, \r\n", 0, "id\ta\n1\ty, \n2\t\"x\n", 2 },
-        { "tsv, no header", { "--key", "#1", "--no-header", "--format=tsv" },
-          "b\t1\na\t2", 0, "a\t2\nb\t1\n", 2 },
-        { "ndjson", { "--key", "id", "--format", "ndjson" },
-          "{\"id\":\"b\",\"x\":[1,{\"id\":2}]}\n{\"id\":\"a\"}\r\n\n", 0,
-          "{\"id\":\"a\"}\n{\"id\":\"b\",\"x\":[1,{\"id\":2}]}\n", 2 },
-        { "ndjson, the text is kept", { "--key", "n", "--format", "ndjson" },
-          " { \"n\" : 1.50e400, \"t\":\"\\u00e9\" } \n", 0,
-          " { \"n\" : 1.50e400, \"t\":\"\\u00e9\" } \n", 1 },
-        { "ndjson, numbers as keys", { "--key", "n:int", "--format", "ndjson" },
-          "{\"n\":10}\n{\"n\":\"9\"}\n{\"n\":-1}\n", 0,
-          "{\"n\":-1}\n{\"n\":\"9\"}\n{\"n\":10}\n", 3 },
-        { "ndjson, key-auto", { "--key-auto", "--format", "ndjson" },
-          "{\"n\":2}\n{\"n\":1}\n", 0, "{\"n\":2}\n{\"n\":1}\n", 2 },
-        { "lines", { "--format", "lines" }, "b\na,\"\na\r\n c", 0,
-          " c\na\na,\"\nb\n", 4 },
+        { "csv, the same as text",
+          { "--key", "n" },
+          "n\n10\n9\n-1\n",
+          0,
+          "n\n-1\n10\n9\n",
+          3 },
+        { "csv, key-auto keeps the order",
+          { "--key-auto" },
+          "a\nz\ny\nz\n",
+          0,
+          "a\nz\ny\nz\n",
+          3 },
+        { "csv, one column with an empty field",
+          { "--key-auto" },
+          "a\nx\n\ny\n",
+          0,
+          "a\nx\n\"\"\ny\n",
+          3 },
+        { "tsv",
+          { "--key", "id", "--format", "tsv" },
+          "id\ta\n2\t\"x\n1\ty, \r\n",
+          0,
+          "id\ta\n1\ty, \n2\t\"x\n",
+          2 },
+        { "tsv, no header",
+          { "--key", "#1", "--no-header", "--format=tsv" },
+          "b\t1\na\t2",
+          0,
+          "a\t2\nb\t1\n",
+          2 },
+        { "ndjson",
+          { "--key", "id", "--format", "ndjson" },
+          "{\"id\":\"b\",\"x\":[1,{\"id\":2}]}\n{\"id\":\"a\"}\r\n\n",
+          0,
+          "{\"id\":\"a\"}\n{\"id\":\"b\",\"x\":[1,{\"id\":2}]}\n",
+          2 },
+        { "ndjson, the text is kept",
+          { "--key", "n", "--format", "ndjson" },
+          " { \"n\" : 1.50e400, \"t\":\"\\u00e9\" } \n",
+          0,
+          " { \"n\" : 1.50e400, \"t\":\"\\u00e9\" } \n",
+          1 },
+        { "ndjson, numbers as keys",
+          { "--key", "n:int", "--format", "ndjson" },
+          "{\"n\":10}\n{\"n\":\"9\"}\n{\"n\":-1}\n",
+          0,
+          "{\"n\":-1}\n{\"n\":\"9\"}\n{\"n\":10}\n",
+          3 },
+        { "ndjson, key-auto",
+          { "--key-auto", "--format", "ndjson" },
+          "{\"n\":2}\n{\"n\":1}\n",
+          0,
+          "{\"n\":2}\n{\"n\":1}\n",
+          2 },
+        { "lines",
+          { "--format", "lines" },
+          "b\na,\"\na\r\n c",
+          0,
+          " c\na\na,\"\nb\n",
+          4 },
     };
 
     (void)state;
@@ -195,67 +287,107 @@ static void test_rejected_records(void **state)
         uint64_t rejected;
         const char *out;
     } cases[] = {
-        { "empty key", { "--key", "id" }, "id,a\n,x\n1,y\n",
+        { "empty key",
+          { "--key", "id" },
+          "id,a\n,x\n1,y\n",
           { "standard input:2: rejected: key field \"id\" is empty",
             "rejected, key field empty: 1" },
-          2, 1, "id,a\n1,y\n" },
-        { "column count", { "--key", "id" }, "id,a\n1\n2,x,y\n3,z\n",
+          2,
+          1,
+          "id,a\n1,y\n" },
+        { "column count",
+          { "--key", "id" },
+          "id,a\n1\n2,x,y\n3,z\n",
           { ":2: rejected: it has 1 columns instead of 2",
             ":3: rejected: it has 3 columns instead of 2",
             "rejected, wrong column count: 2" },
-          3, 2, "id,a\n3,z\n" },
-        { "not a number", { "--key", "id:int" },
+          3,
+          2,
+          "id,a\n3,z\n" },
+        { "not a number",
+          { "--key", "id:int" },
           "id\n1\n1.0\n 1\n1 \n+1\n-\n0x1\n9223372036854775808\n"
           "-9223372036854775809\n2\n",
           { ":3: rejected: key field \"id\" is \"1.0\", not a whole number",
             ":10: rejected:", "rejected, not a number: 8" },
-          10, 8, "id\n1\n2\n" },
-        { "quote in the open", { "--key", "id" },
+          10,
+          8,
+          "id\n1\n2\n" },
+        { "quote in the open",
+          { "--key", "id" },
           "id,a\n1,x\"y\n2,z\n3,\"p\"q\n4,r\n",
-          { ":2: rejected: a quote where none may be", ":4: rejected:",
-            "rejected, broken quoting: 2" },
-          4, 2, "id,a\n2,z\n4,r\n" },
-        { "a broken record of several lines", { "--key", "id" },
+          { ":2: rejected: a quote where none may be",
+            ":4: rejected:", "rejected, broken quoting: 2" },
+          4,
+          2,
+          "id,a\n2,z\n4,r\n" },
+        { "a broken record of several lines",
+          { "--key", "id" },
           "id,a\n1,\"p\nq\"x\n2,z\n3,\"u\nv\"\n,w\n",
           { ":2: rejected: a quote", ":7: rejected: key field",
             "rejected, broken quoting: 1" },
-          4, 2, "id,a\n2,z\n3,\"u\nv\"\n" },
-        { "unterminated quote", { "--key", "id" },
+          4,
+          2,
+          "id,a\n2,z\n3,\"u\nv\"\n" },
+        { "unterminated quote",
+          { "--key", "id" },
           "id,a\n1,x\n2,\"y\n3,z\n",
           { ":3: rejected: a quoted field is not closed",
             "rejected, unterminated quote: 1" },
-          2, 1, "id,a\n1,x\n" },
+          2,
+          1,
+          "id,a\n1,x\n" },
         { "csv record too long",
           { "--key", "id", "--max-record", "20" },
           "id,a\n1,0123456789012345678901\n2,x\n",
           { ":2: rejected: the record has 25 bytes, over --max-record 20",
             "rejected, record too long: 1" },
-          2, 1, "id,a\n2,x\n" },
-        { "line too long", { "--format", "lines", "--max-record=4" },
+          2,
+          1,
+          "id,a\n2,x\n" },
+        { "line too long",
+          { "--format", "lines", "--max-record=4" },
           "12345\n1234\n123\n123456",
           { ":1: rejected: the line has 5 bytes, over --max-record 4",
             ":4: rejected: the line has 6 bytes",
             "rejected, record too long: 2" },
-          4, 2, "123\n1234\n" },
-        { "an empty line as a key", { "--format", "lines" }, "a\n\nb\n",
-          { ":2: rejected: the line is empty" }, 3, 1, "a\nb\n" },
-        { "tsv columns", { "--key", "#1", "--no-header", "--format", "tsv" },
-          "a\tb\nc\n", { ":2: rejected: it has 1 columns instead of 2" }, 2,
-          1, "a\tb\n" },
-        { "ndjson, broken", { "--key", "id", "--format", "ndjson" },
+          4,
+          2,
+          "123\n1234\n" },
+        { "an empty line as a key",
+          { "--format", "lines" },
+          "a\n\nb\n",
+          { ":2: rejected: the line is empty" },
+          3,
+          1,
+          "a\nb\n" },
+        { "tsv columns",
+          { "--key", "#1", "--no-header", "--format", "tsv" },
+          "a\tb\nc\n",
+          { ":2: rejected: it has 1 columns instead of 2" },
+          2,
+          1,
+          "a\tb\n" },
+        { "ndjson, broken",
+          { "--key", "id", "--format", "ndjson" },
           "{\"id\":1}\n{\"id\":2\n{\"id\":3}}\n{\"id\":tru}\n[1]\n5\n"
           "{\"id\":6} {}\n\"x\n{\"id\":\"\xff\"}\n{\"id\":4}\n",
           { ":2: rejected: broken JSON: the record ends too early",
             ":5: rejected: the line is not one JSON object",
             "rejected, broken JSON: 8" },
-          10, 8, "{\"id\":1}\n{\"id\":4}\n" },
-        { "ndjson, keys of no use", { "--key", "id", "--format", "ndjson" },
+          10,
+          8,
+          "{\"id\":1}\n{\"id\":4}\n" },
+        { "ndjson, keys of no use",
+          { "--key", "id", "--format", "ndjson" },
           "{}\n{\"id\":null}\n{\"id\":{}}\n{\"id\":[]}\n{\"id\":\"\"}\n"
           "{\"id\":1,\"id\":1}\n{\"x\":{\"id\":1}}\n{\"id\":true}\n",
           { ":1: rejected: there is no member \"id\"",
             ":3: rejected: key member \"id\" is an object or an array",
             ":6: rejected: key member \"id\" is there more than once" },
-          8, 7, "{\"id\":true}\n" },
+          8,
+          7,
+          "{\"id\":true}\n" },
     };
 
     (void)state;
@@ -285,8 +417,7 @@ static void test_rejected_records(void **state)
 /* Only the first ten are shown; the count holds all. */
 static void test_rejects_shown(void **state)
 {
-    static const char in[] =
-        "id,a\n,\n,\n,\n,\n,\n,\n,\n,\n,\n,\n,\n,\n";
+    static const char in[] = "id,a\n,\n,\n,\n,\n,\n,\n,\n,\n,\n,\n,\n,\n";
     struct run r = { 0 };
 
     (void)state;
@@ -312,8 +443,8 @@ static void test_deep_json(void **state)
     memcpy(in, "{\"a\":", 5);
     memset(in + 5, '[', depth);
     strcpy(in + 5 + depth, "\n{\"a\":1}\n");
-    run_with(&r, in, strlen(in), "load", "--db", db, "--key-auto",
-             "--format", "ndjson", "-", NULL);
+    run_with(&r, in, strlen(in), "load", "--db", db, "--key-auto", "--format",
+             "ndjson", "-", NULL);
     CHECK_RUN(&r, 3);
     CHECK_SAYS(&r, "nested deeper than");
     CHECK_EQ(run_figure(&r, "records loaded"), 1);
@@ -361,30 +492,39 @@ static void test_usage(void **state)
         { "abbreviated option", { "load", "--ke", "a" }, "--ke: there is no" },
         { "value missing", { "load", "--db" }, "--db needs a value" },
         { "value to a flag", { "load", "--ack=1" }, "--ack takes no value" },
-        { "both keys", { "load", "--db", "x", "--key=a", "--key-auto", "-" },
+        { "both keys",
+          { "load", "--db", "x", "--key=a", "--key-auto", "-" },
           "not both" },
-        { "format", { "load", "--db", "x", "--format", "xml", "-" },
+        { "format",
+          { "load", "--db", "x", "--format", "xml", "-" },
           "--format xml: it is csv, tsv, ndjson or lines" },
-        { "duplicates", { "load", "--db=x", "--on-duplicate", "no", "-" },
+        { "duplicates",
+          { "load", "--db=x", "--on-duplicate", "no", "-" },
           "--on-duplicate no: it is replace, keep or error" },
-        { "commit-every 0", { "load", "--db=x", "--commit-every=0", "-" },
+        { "commit-every 0",
+          { "load", "--db=x", "--commit-every=0", "-" },
           "--commit-every 0" },
-        { "commit-every", { "load", "--db=x", "--commit-every=-1", "-" },
+        { "commit-every",
+          { "load", "--db=x", "--commit-every=-1", "-" },
           "--commit-every -1: give a whole number" },
-        { "max-record", { "load", "--db=x", "--max-record=2G", "-" },
+        { "max-record",
+          { "load", "--db=x", "--max-record=2G", "-" },
           "--max-record: it is 1 byte to 1G" },
-        { "size", { "load", "--db=x", "--memory=32MB", "-" },
+        { "size",
+          { "load", "--db=x", "--memory=32MB", "-" },
           "--memory 32MB: give bytes, or a number with K, M or G" },
         { "small budget",
           { "load", "--db=x", "--memory=8191K", "--key=a", "-" },
           "the least is 8M" },
-        { "window", { "load", "--db=x", "--zstd-window=3G", "-" },
+        { "window",
+          { "load", "--db=x", "--zstd-window=3G", "-" },
           "--zstd-window" },
         { "gen without shape", { "gen", "--records", "1" }, "--shape crimes" },
         { "gen without records", { "gen", "--shape=crimes" }, "--records N" },
         { "get without key", { "get", "--db=x" }, "name a KEY" },
         { "put without key", { "put", "--db=x" }, "give KEY and RECORD" },
-        { "scan with an argument", { "scan", "--db=x", "y" },
+        { "scan with an argument",
+          { "scan", "--db=x", "y" },
           "y: it takes no arguments" },
         { "verify without store", { "verify" }, "--db FILE is required" },
     };
@@ -405,8 +545,8 @@ static void test_usage(void **state)
 static void test_help(void **state)
 {
     static const char *const commands[] = {
-        "load", "get",  "put",    "del", "scan", "revisions",
-        "trees", "stat", "verify", "gen",
+        "load",      "get",   "put",  "del",    "scan",
+        "revisions", "trees", "stat", "verify", "gen",
     };
     struct run r = { 0 };
 
@@ -442,23 +582,39 @@ static void test_bad_inputs(void **state)
         const char *in;
         const char *says;
     } cases[] = {
-        { "no such column", { "--key", "ID" }, "id,a\n1,x\n",
+        { "no such column",
+          { "--key", "ID" },
+          "id,a\n1,x\n",
           "no column is called \"ID\"; its columns are: id,a" },
-        { "two such columns", { "--key", "id" }, "id,id\n1,x\n",
+        { "two such columns",
+          { "--key", "id" },
+          "id,id\n1,x\n",
           "2 columns are called \"id\"" },
-        { "column number", { "--key", "#3" }, "id,a\n1,x\n",
+        { "column number",
+          { "--key", "#3" },
+          "id,a\n1,x\n",
           "key field #3: the columns are #1 to #2" },
-        { "name without a header", { "--key", "id", "--no-header" }, "1,x\n",
+        { "name without a header",
+          { "--key", "id", "--no-header" },
+          "1,x\n",
           "without a header line a key column is given by number" },
         { "no key", { NULL }, "id\n1\n", "say what the key is" },
-        { "empty key name", { "--key", "a,,b" }, "a\n1\n",
+        { "empty key name",
+          { "--key", "a,,b" },
+          "a\n1\n",
           "--key a,,b: a field has no name" },
         { "broken key", { "--key", "\"a" }, "a\n1\n", "quoting is broken" },
-        { "lines with a key", { "--key", "a", "--format", "lines" }, "a\n",
+        { "lines with a key",
+          { "--key", "a", "--format", "lines" },
+          "a\n",
           "the key is the line" },
-        { "a file that is not there", { "--key", "a", "/nonexistent" }, "",
+        { "a file that is not there",
+          { "--key", "a", "/nonexistent" },
+          "",
           "/nonexistent: No such file or directory" },
-        { "a directory", { "--key", "a", "/tmp" }, "",
+        { "a directory",
+          { "--key", "a", "/tmp" },
+          "",
           "/tmp: it is a directory" },
     };
     struct run r = { 0 };
@@ -540,8 +696,8 @@ static void test_format_by_name(void **state)
         run(&r, "trees", "--db", db, NULL);
         CHECK_SAYS(&r, cases[i].format);
         /* The tree knows format and key of what has no telling name. */
-        run_with(&r, cases[i].in, strlen(cases[i].in), "load", "--db", db,
-                 "-", NULL);
+        run_with(&r, cases[i].in, strlen(cases[i].in), "load", "--db", db, "-",
+                 NULL);
         CHECK_RUN(&r, 0);
         CHECK_EQ(run_figure(&r, "records replaced"), 1);
         unlink(db);
@@ -556,8 +712,7 @@ static void test_duplicates(void **state)
     struct run r = { 0 };
 
     (void)state;
-    run_with(&r, one, strlen(one), "load", "--db", db, "--key", "k", "-",
-             NULL);
+    run_with(&r, one, strlen(one), "load", "--db", db, "--key", "k", "-", NULL);
     CHECK_RUN(&r, 0);
     run_with(&r, two, strlen(two), "load", "--db", db, "--key", "k",
              "--on-duplicate", "keep", "-", NULL);
@@ -565,8 +720,7 @@ static void test_duplicates(void **state)
     CHECK_EQ(run_figure(&r, "records loaded"), 2);
     CHECK_EQ(run_figure(&r, "records kept"), 1);
     check_scan("k,v\n1,a\n2,b\n3,d\n4,e\n");
-    run_with(&r, two, strlen(two), "load", "--db", db, "--key", "k", "-",
-             NULL);
+    run_with(&r, two, strlen(two), "load", "--db", db, "--key", "k", "-", NULL);
     CHECK_RUN(&r, 0);
     CHECK_EQ(run_figure(&r, "records loaded"), 3);
     CHECK_EQ(run_figure(&r, "records replaced"), 3);
@@ -574,8 +728,7 @@ static void test_duplicates(void **state)
 
     /* error: what was committed before the duplicate stays. */
     unlink(db);
-    run_with(&r, one, strlen(one), "load", "--db", db, "--key", "k", "-",
-             NULL);
+    run_with(&r, one, strlen(one), "load", "--db", db, "--key", "k", "-", NULL);
     run_with(&r, "k,v\n5,f\n6,g\n7,h\n2,c\n8,i\n", 25, "load", "--db", db,
              "--key", "k", "--on-duplicate", "error", "--commit-every", "2",
              "-", NULL);
@@ -639,8 +792,8 @@ static void test_schemas(void **state)
     (void)state;
     run_with(&r, "k,v\n1,a\n", 8, "load", "--db", db, "--key", "k", "-", NULL);
     CHECK_RUN(&r, 0);
-    run_with(&r, "x\ny\n", 4, "load", "--db", db, "--tree", "other",
-             "--format", "lines", "-", NULL);
+    run_with(&r, "x\ny\n", 4, "load", "--db", db, "--tree", "other", "--format",
+             "lines", "-", NULL);
     CHECK_RUN(&r, 0);
     run(&r, "scan", "--db", db, "--tree", "other", NULL);
     CHECK_STR_EQ(r.out, "x\ny\n");
@@ -660,8 +813,7 @@ static void test_schemas(void **state)
     CHECK_RUN(&r, 1);
     CHECK_SAYS(&r, "its header differs from the columns that the tree has");
     /* The key's column may be named by number as well. */
-    run_with(&r, "k,v\n2,b\n", 8, "load", "--db", db, "--key", "#1", "-",
-             NULL);
+    run_with(&r, "k,v\n2,b\n", 8, "load", "--db", db, "--key", "#1", "-", NULL);
     CHECK_RUN(&r, 0);
     /* Columns behind the last may come, and an input may have fewer. */
     run_with(&r, "k,v,w\n3,c,C\n", 12, "load", "--db", db, "--key", "k", "-",
@@ -770,12 +922,12 @@ static void test_compressed(void **state)
         /* Two streams, one behind the other. */
         if (gzip) {
             first = make_gzip(packed, sizeof(packed), one);
-            len = first + make_gzip(packed + first, sizeof(packed) - first,
-                                    two);
+            len = first +
+                  make_gzip(packed + first, sizeof(packed) - first, two);
         } else {
             first = make_zstd(packed, sizeof(packed), one, strlen(one), 0);
-            len = first + make_zstd(packed + first, sizeof(packed) - first,
-                                    two, strlen(two), 0);
+            len = first + make_zstd(packed + first, sizeof(packed) - first, two,
+                                    strlen(two), 0);
         }
         write_file(path, packed, len);
         run(&r, "load", "--db", db, "--key", "k", path, NULL);
@@ -888,9 +1040,8 @@ static void test_large_records(void **state)
             len += strlen(cases[i].tail);
             strcpy(in + len, cases[i].next);
             len += strlen(cases[i].next);
-            run_with(&r, in, len, "load", "--db", db, "--key", "k",
-                     "--format", cases[i].format, "--memory", "32M", "-",
-                     NULL);
+            run_with(&r, in, len, "load", "--db", db, "--key", "k", "--format",
+                     cases[i].format, "--memory", "32M", "-", NULL);
             CHECK_RUN(&r, over ? 3 : 0);
             CHECK_EQ(run_figure(&r, "records loaded"), over ? 1 : 2);
             if (over) {
@@ -922,8 +1073,8 @@ static void test_lost_quote_is_bounded(void **state)
     n = (size_t)sprintf(in, "k,v\n1,\"x\n");
     for (int i = 2; n + 20 < len; i++)
         n += (size_t)sprintf(in + n, "%d,y\n", i);
-    run_with(&r, in, n, "load", "--db", db, "--key", "k", "--max-record",
-             "1M", "-", NULL);
+    run_with(&r, in, n, "load", "--db", db, "--key", "k", "--max-record", "1M",
+             "-", NULL);
     CHECK_RUN(&r, 3);
     CHECK_SAYS(&r, "standard input:2: rejected: the record is over "
                    "--max-record 1048576 bytes; is a quote missing?");
@@ -936,7 +1087,9 @@ static void test_lost_quote_is_bounded(void **state)
 /* Ten thousand columns, the last of them the key. */
 static void test_many_columns(void **state)
 {
-    enum { COLUMNS = 10000 };
+    enum {
+        COLUMNS = 10000
+    };
     char *in = malloc(COLUMNS * 24);
     size_t n = 0;
     struct run r = { 0 };
@@ -987,6 +1140,50 @@ static void test_signals(void **state)
         run_free(&r);
         unlink(db);
     }
+}
+
+/* On a terminal a progress line comes before the load has ended. */
+static void test_progress(void **state)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    struct running p;
+    struct run r = { 0 };
+    char text[65536];
+    size_t len = 0;
+    unsigned key = 0;
+    int slave;
+
+    (void)state;
+    if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) {
+        print_message("SKIPPED: there are no pseudo-terminals here\n");
+        skip();
+    }
+    slave = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK(slave >= 0);
+    CHECK_EQ(fcntl(terminal, F_SETFL, O_NONBLOCK), 0);
+    run_start_err(&p, slave, "load", "--db", db, "--key", "k", "-", NULL);
+    run_feed(&p, "k\n", 2);
+    text[0] = '\0';
+    while (strstr(text, "records/s") == NULL) {
+        char batch[4096];
+        size_t n = 0;
+        ssize_t got;
+
+        while (n < sizeof(batch) - 16)
+            n += (size_t)sprintf(batch + n, "%u\n", key++);
+        run_feed(&p, batch, n);
+        got = read(terminal, text + len, sizeof(text) - len - 1);
+        if (got > 0)
+            len += (size_t)got;
+        text[len] = '\0';
+    }
+    CHECK(strstr(text, "MiB resident") != NULL);
+    run_finish(&p, &r);
+    CHECK_RUN(&r, 0);
+    CHECK_EQ(run_figure(&r, "records loaded"), key);
+    close(slave);
+    close(terminal);
+    run_free(&r);
 }
 
 /* Nobody reads the acknowledgements: a failure, not a death. */
@@ -1089,13 +1286,17 @@ static void test_truncated_stores(void **state)
     run_free(&r);
 }
 
+/* Root may read everything, so programs started from here on lose that right
+ * first. */
 static void test_no_permission(void **state)
 {
     struct run r = { 0 };
 
     (void)state;
-    if (geteuid() == 0) {
-        print_message("SKIPPED: root may read everything\n");
+    if (geteuid() == 0 &&
+        (prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) != 0 ||
+         prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH, 0, 0, 0) != 0)) {
+        print_message("SKIPPED: root may read everything here\n");
         skip();
     }
     run_with(&r, "x\n", 2, "load", "--db", db, "--format=lines", "-", NULL);
@@ -1199,6 +1400,7 @@ int main(void)
         TEST(test_lost_quote_is_bounded),
         TEST(test_many_columns),
         TEST(test_signals),
+        TEST(test_progress),
         TEST(test_ack_to_nobody),
         TEST(test_bad_stores),
         TEST(test_truncated_stores),

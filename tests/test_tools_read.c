@@ -7,8 +7,8 @@
 
 #include "tests/lib_run.h"
 
-static char dir[512];  /* of the test that runs */
-static char db[600];   /* dir/t.quire */
+static char dir[512]; /* of the test that runs */
+static char db[600];  /* dir/t.quire */
 
 static int setup(void **state)
 {
@@ -107,36 +107,43 @@ static void test_scan_options(void **state)
         { "all", { NULL }, "k,n,v\na,1,p\na,2,q\nab,1,r\nb,-1,s\nb,3,t\n" },
         { "no header", { "--no-header", "--limit=1" }, "a,1,p\n" },
         { "keys", { "--keys" }, "a,1\na,2\nab,1\nb,-1\nb,3\n" },
-        { "reverse", { "--keys", "--reverse" },
-          "b,3\nb,-1\nab,1\na,2\na,1\n" },
+        { "reverse", { "--keys", "--reverse" }, "b,3\nb,-1\nab,1\na,2\na,1\n" },
         { "limit", { "--keys", "--limit", "2" }, "a,1\na,2\n" },
         { "limit 0", { "--keys", "--limit", "0" }, "" },
-        { "from is included", { "--keys", "--from", "a,2" },
+        { "from is included",
+          { "--keys", "--from", "a,2" },
           "a,2\nab,1\nb,-1\nb,3\n" },
-        { "from between", { "--keys", "--from", "a,3" },
-          "ab,1\nb,-1\nb,3\n" },
+        { "from between", { "--keys", "--from", "a,3" }, "ab,1\nb,-1\nb,3\n" },
         { "to is not", { "--keys", "--to", "ab,1" }, "a,1\na,2\n" },
-        { "from and to", { "--keys", "--from", "a,2", "--to", "b,3" },
+        { "from and to",
+          { "--keys", "--from", "a,2", "--to", "b,3" },
           "a,2\nab,1\nb,-1\n" },
-        { "reversed", { "--keys", "--from", "a,2", "--to", "b,3", "--reverse" },
+        { "reversed",
+          { "--keys", "--from", "a,2", "--to", "b,3", "--reverse" },
           "b,-1\nab,1\na,2\n" },
         { "reversed, limit",
-          { "--keys", "--to", "b,3", "--reverse", "--limit=1" }, "b,-1\n" },
-        { "first field alone", { "--keys", "--from", "ab" },
+          { "--keys", "--to", "b,3", "--reverse", "--limit=1" },
+          "b,-1\n" },
+        { "first field alone",
+          { "--keys", "--from", "ab" },
           "ab,1\nb,-1\nb,3\n" },
         { "first field alone, to", { "--keys", "--to", "ab" }, "a,1\na,2\n" },
         { "prefix", { "--keys", "--prefix", "a" }, "a,1\na,2\nab,1\n" },
-        { "prefix, reversed", { "--keys", "--prefix", "a", "--reverse" },
+        { "prefix, reversed",
+          { "--keys", "--prefix", "a", "--reverse" },
           "ab,1\na,2\na,1\n" },
         { "prefix, longer", { "--keys", "--prefix", "ab" }, "ab,1\n" },
         { "prefix of nothing", { "--keys", "--prefix", "c" }, "" },
         { "prefix and from",
-          { "--keys", "--prefix", "a", "--from", "a,2" }, "a,2\nab,1\n" },
+          { "--keys", "--prefix", "a", "--from", "a,2" },
+          "a,2\nab,1\n" },
         { "prefix and to",
-          { "--keys", "--prefix", "a", "--to", "ab" }, "a,1\na,2\n" },
+          { "--keys", "--prefix", "a", "--to", "ab" },
+          "a,1\na,2\n" },
         { "empty range", { "--keys", "--from", "b", "--to", "a" }, "" },
         { "empty range, reversed",
-          { "--keys", "--from", "b", "--to", "a", "--reverse" }, "" },
+          { "--keys", "--from", "b", "--to", "a", "--reverse" },
+          "" },
         { "revision 0", { "--rev", "0" }, "" },
     };
     struct run r = { 0 };
@@ -211,9 +218,11 @@ static size_t put_quoted(char *to, const struct model_key *k)
  * the ones that went in. */
 static void test_key_order(void **state)
 {
-    enum { KEYS = 2000 };
-    static const unsigned char alphabet[] = { 0, 0, 1, 'a', '"', ',',
-                                              '\n', 0xfe, 0xff, 0xff };
+    enum {
+        KEYS = 2000
+    };
+    static const unsigned char alphabet[] = { 0,   0,    1,    'a',  '"',
+                                              ',', '\n', 0xfe, 0xff, 0xff };
     struct model_key *keys = calloc(KEYS, sizeof(*keys));
     char *in = malloc(KEYS * 64);
     char *want = malloc(KEYS * 64);
@@ -227,13 +236,12 @@ static void test_key_order(void **state)
     for (size_t i = 0; i < KEYS; i++) {
         keys[i].len = 1 + test_rand_below(&rnd, 6);
         for (size_t k = 0; k < keys[i].len; k++)
-            keys[i].text[k] =
-                alphabet[test_rand_below(&rnd, sizeof(alphabet))];
+            keys[i].text[k] = alphabet[test_rand_below(&rnd, sizeof(alphabet))];
         keys[i].number = (long)test_rand_below(&rnd, 600) - 300;
         len += put_quoted(in + len, &keys[i]);
     }
-    run_with(&r, in, len, "load", "--db", db, "--no-header", "--key", "#1,#2:int",
-             "-", NULL);
+    run_with(&r, in, len, "load", "--db", db, "--no-header", "--key",
+             "#1,#2:int", "-", NULL);
     CHECK_RUN(&r, 0);
     /* The same, sorted, each once; printed by the rules of scan. */
     qsort(keys, KEYS, sizeof(*keys), compare_model);
@@ -248,8 +256,8 @@ static void test_key_order(void **state)
         n++;
         q = put_quoted(quoted, &keys[i]);
         for (size_t k = 0; k < keys[i].len; k++)
-            quote = quote || keys[i].text[k] == '"' ||
-                    keys[i].text[k] == ',' || keys[i].text[k] == '\n';
+            quote = quote || keys[i].text[k] == '"' || keys[i].text[k] == ',' ||
+                    keys[i].text[k] == '\n';
         if (quote) {
             memcpy(want + len, quoted, q);
             len += q;
@@ -442,8 +450,7 @@ static void test_revisions(void **state)
         unsigned records;
         unsigned long long off;
 
-        CHECK_EQ(sscanf(line, "%u\t%63s\t%u\t%llu", &rev, time, &records,
-                        &off),
+        CHECK_EQ(sscanf(line, "%u\t%63s\t%u\t%llu", &rev, time, &records, &off),
                  4);
         CHECK_EQ(rev, ++n);
         CHECK_EQ(records, n < 3 ? 2 * n : 5);
@@ -563,7 +570,9 @@ static int compare_u64(const void *a, const void *b)
 
 static void test_gen(void **state)
 {
-    enum { N = 20000 };
+    enum {
+        N = 20000
+    };
     uint64_t *ids = malloc(N * sizeof(*ids));
     struct run one = { 0 };
     struct run two = { 0 };
@@ -608,20 +617,13 @@ static void test_gen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_get),
-        TEST(test_get_negative),
-        TEST(test_scan_options),
-        TEST(test_scan_prefix_limits),
-        TEST(test_key_order),
-        TEST(test_put),
-        TEST(test_put_json),
-        TEST(test_put_raw),
-        TEST(test_put_large),
-        TEST(test_del),
-        TEST(test_revisions),
-        TEST(test_trees),
-        TEST(test_stat),
-        TEST(test_verify),
+        TEST(test_get),          TEST(test_get_negative),
+        TEST(test_scan_options), TEST(test_scan_prefix_limits),
+        TEST(test_key_order),    TEST(test_put),
+        TEST(test_put_json),     TEST(test_put_raw),
+        TEST(test_put_large),    TEST(test_del),
+        TEST(test_revisions),    TEST(test_trees),
+        TEST(test_stat),         TEST(test_verify),
         TEST(test_gen),
     };
 

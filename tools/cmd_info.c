@@ -16,8 +16,8 @@ static int open_plain(const char *command, const char *help,
                       struct quire **db)
 {
     int nargs;
-    int status =
-        options_read(command, help, options, noptions, argc, argv, &nargs);
+    int status = options_read(command, help, options, noptions, argc, argv,
+                              &nargs);
 
     if (status >= 0)
         return status;
@@ -42,8 +42,7 @@ static const char revisions_help[] =
     "of records in the tree (- where there is no such tree), offset of the\n"
     "commit record in the file; separated by tabs.\n"
     "\n"
-    "  --tree NAME        count this tree's records, not the default one's\n"
-    STORE_HELP;
+    "  --tree NAME        count this tree's records, not the default one's\n" STORE_HELP;
 
 /* Print one revision. */
 static int revisions_one(const struct store_args *a, struct quire *db,
@@ -75,8 +74,7 @@ static int revisions_one(const struct store_args *a, struct quire *db,
     seconds = (time_t)(info.time_us / 1000000);
     if (gmtime_r(&seconds, &tm) != NULL)
         strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-    printf("%" PRIu64 "\t%s.%06dZ\t", rev, when,
-           (int)(info.time_us % 1000000));
+    printf("%" PRIu64 "\t%s.%06dZ\t", rev, when, (int)(info.time_us % 1000000));
     if (rc == QUIRE_OK)
         printf("%" PRIu64, nrecords);
     else
@@ -139,7 +137,8 @@ static int trees_one(const char *path, struct quire_txn *txn,
     if (schema_load(path, txn, tree, &schema) != 0)
         return -1;
     if (name == NULL && nrecords == 0 && schema.format == FORMAT_RAW)
-        result = 0; /* the default tree is always there; unused, it is no news */
+        result =
+            0; /* the default tree is always there; unused, it is no news */
     else if (print_escaped(&line, name != NULL ? name : "",
                            name != NULL ? strlen(name) : 0) == 0) {
         printf("%.*s\t%" PRIu64 "\t%s\t", (int)line.len,
@@ -184,8 +183,8 @@ int cmd_trees(int argc, char **argv)
         printf("tree\trecords\tformat\tkey\tcolumns\n");
     good = good && trees_one(a.db, txn, NULL, NULL) == 0;
     while (good) {
-        quire_status rc =
-            quire_tree_next(txn, name[0] != '\0' ? name : NULL, next);
+        quire_status rc = quire_tree_next(txn, name[0] != '\0' ? name : NULL,
+                                          next);
 
         if (rc == QUIRE_NOTFOUND)
             break;
@@ -290,8 +289,8 @@ static void stat_print(const struct quire_stat *st, bool json)
                 : "library: %s\nversioning: %s\n",
            quire_version(), versioning_name(st->versioning));
     for (size_t i = 0; i < ARRAY_LEN(figures); i++)
-        printf(json ? ",\"%s\":%" PRIu64 : "%s: %" PRIu64 "\n",
-               figures[i].name, figures[i].value);
+        printf(json ? ",\"%s\":%" PRIu64 : "%s: %" PRIu64 "\n", figures[i].name,
+               figures[i].value);
     if (json)
         printf("}\n");
 }
@@ -352,8 +351,8 @@ int cmd_verify(int argc, char **argv)
     struct quire_verify_report report = { .size = sizeof(report) };
     struct quire *db = NULL;
     quire_status rc;
-    int status = open_plain("verify", verify_help, options,
-                            ARRAY_LEN(options), argc, argv, &a, &db);
+    int status = open_plain("verify", verify_help, options, ARRAY_LEN(options),
+                            argc, argv, &a, &db);
 
     if (status >= 0)
         return status;

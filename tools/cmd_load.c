@@ -30,21 +30,25 @@
 #define WINDOW_DEFAULT ((uint64_t)8 << 20)
 #define REJECTS_SHOWN 10u
 
-enum duplicates { DUPLICATES_REPLACE, DUPLICATES_KEEP, DUPLICATES_ERROR };
+enum duplicates {
+    DUPLICATES_REPLACE,
+    DUPLICATES_KEEP,
+    DUPLICATES_ERROR
+};
 
 struct load {
     /* options */
     struct store_args store;
-    const char *key_text;      /* --key; NULL: not given */
-    const char *format_text;   /* --format */
+    const char *key_text;    /* --key; NULL: not given */
+    const char *format_text; /* --format */
     const char *duplicates_text;
     bool key_auto;
     bool no_header;
     bool ack;
-    uint64_t commit_every;     /* records */
-    uint64_t max_record;       /* bytes */
-    uint64_t window_bytes;     /* of zstd */
-    enum format format;        /* FORMAT_COUNT: by the input's name */
+    uint64_t commit_every; /* records */
+    uint64_t max_record;   /* bytes */
+    uint64_t window_bytes; /* of zstd */
+    enum format format;    /* FORMAT_COUNT: by the input's name */
     enum duplicates duplicates;
     char **inputs;
     int ninputs;
@@ -65,25 +69,25 @@ struct load {
     struct input *in;
     struct reader *rd;
     struct keyer *keyer;
-    struct schema schema;      /* of this input */
-    bool prepared;             /* schema is complete and agreed */
+    struct schema schema; /* of this input */
+    bool prepared;        /* schema is complete and agreed */
     struct bytes key;
     struct bytes meta;
 
     /* figures */
     uint64_t nread;
-    uint64_t nloaded;          /* replaced ones too */
+    uint64_t nloaded; /* replaced ones too */
     uint64_t nreplaced;
     uint64_t nkept;
     uint64_t nrejected;
     uint64_t rejected_by[REASON_COUNT];
-    uint64_t ncommitted;       /* of nloaded */
+    uint64_t ncommitted; /* of nloaded */
     uint64_t nrevisions;
     quire_rev newest;
-    uint64_t bytes_done;       /* plain bytes of finished inputs */
-    uint64_t taken_done;       /* the same as they lie in the files */
-    uint64_t total;            /* bytes of all files; 0: not known */
-    double start;              /* seconds, monotonic */
+    uint64_t bytes_done; /* plain bytes of finished inputs */
+    uint64_t taken_done; /* the same as they lie in the files */
+    uint64_t total;      /* bytes of all files; 0: not known */
+    double start;        /* seconds, monotonic */
     double next_progress;
 };
 
@@ -109,8 +113,7 @@ static const char load_help[] =
     "  --max-record SIZE  reject longer records (16M)\n"
     "  --zstd-window SIZE allow zstd windows up to SIZE (8M); it is memory\n"
     "  --ack              print `committed REVISION RECORDS` after each\n"
-    "                     commit; the figures then go to standard error\n"
-    STORE_HELP
+    "                     commit; the figures then go to standard error\n" STORE_HELP
     "\n"
     "csv: RFC 4180; fields may be quoted and hold commas, quotes, line ends;\n"
     "     blanks are data. tsv: split at tabs, no quoting. ndjson: one JSON\n"
@@ -202,8 +205,7 @@ static int load_commit(struct load *l)
     l->pending = 0;
     l->nrevisions++;
     if (l->ack) {
-        printf("committed %" PRIu64 " %" PRIu64 "\n", l->newest,
-               l->ncommitted);
+        printf("committed %" PRIu64 " %" PRIu64 "\n", l->newest, l->ncommitted);
         if (stdout_finish() != 0)
             return -1;
     }
@@ -288,8 +290,7 @@ static int merge_columns(struct load *l)
     if (in->header && tree->header) {
         size_t len = longer == in ? tree->columns.len : in->columns.len;
 
-        if (len > 0 &&
-            memcmp(in->columns.data, tree->columns.data, len) != 0) {
+        if (len > 0 && memcmp(in->columns.data, tree->columns.data, len) != 0) {
             say("%s: its header differs from the columns that the tree has; "
                 "columns may only be added behind the last; use another "
                 "--tree",
@@ -325,9 +326,8 @@ static int load_prepare(struct load *l)
     if (schema_resolve(&l->schema, input_name(l->in)) != 0)
         return -1;
     /* Nothing binds a tree that holds no record. */
-    if (tree->format == FORMAT_RAW ||
-        (l->tree_empty && l->nloaded == 0 &&
-         !schema_same_key(tree, &l->schema))) {
+    if (tree->format == FORMAT_RAW || (l->tree_empty && l->nloaded == 0 &&
+                                       !schema_same_key(tree, &l->schema))) {
         schema_free(tree);
         if (schema_copy(tree, &l->schema) != 0)
             return -1;

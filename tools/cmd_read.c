@@ -129,11 +129,11 @@ struct scan {
     bool reverse;
     bool keys;
     bool no_header;
-    uint64_t limit; /* records */
-    uint64_t rev;   /* UINT64_MAX: the newest */
-    struct bytes low;    /* the range is low <= key < high */
+    uint64_t limit;   /* records */
+    uint64_t rev;     /* UINT64_MAX: the newest */
+    struct bytes low; /* the range is low <= key < high */
     struct bytes high;
-    bool open_high;      /* there is no upper bound */
+    bool open_high; /* there is no upper bound */
 };
 
 static int bytes_compare(const void *a, size_t na, const void *b, size_t nb)
@@ -168,9 +168,9 @@ static int scan_range(struct scan *s, const struct schema *schema)
             if (bytes_append(&s->low, low.data, low.len) != 0)
                 goto out;
         }
-        if (!open && (s->open_high ||
-                      bytes_compare(high.data, high.len, s->high.data,
-                                    s->high.len) < 0)) {
+        if (!open &&
+            (s->open_high || bytes_compare(high.data, high.len, s->high.data,
+                                           s->high.len) < 0)) {
             s->high.len = 0;
             s->open_high = false;
             if (bytes_append(&s->high, high.data, high.len) != 0)
@@ -203,8 +203,8 @@ static bool scan_inside(const struct scan *s, const struct quire_val *key)
     if (s->reverse)
         return bytes_compare(key->data, key->size, s->low.data, s->low.len) >=
                0;
-    return s->open_high || bytes_compare(key->data, key->size, s->high.data,
-                                         s->high.len) < 0;
+    return s->open_high ||
+           bytes_compare(key->data, key->size, s->high.data, s->high.len) < 0;
 }
 
 /* Print a record whose value the library does not give in one piece. */

@@ -14,8 +14,7 @@ static const char put_help[] =
     "Store one record and commit. Makes the store and the tree if need be.\n"
     "\n"
     "  --tree NAME        in this tree instead of the default one\n"
-    "  --on-duplicate D   if the key is there: replace (default), keep, error\n"
-    STORE_HELP
+    "  --on-duplicate D   if the key is there: replace (default), keep, error\n" STORE_HELP
     "\n"
     "In a tree made by quire load, KEY is one CSV row of the key's fields, and\n"
     "RECORD is one CSV row (csv), fields with tabs between them (tsv), a JSON\n"
@@ -138,8 +137,8 @@ static int value_from_text(const struct schema *s, struct bytes *text,
 }
 
 /* The part of put that needs the transaction. */
-static int put_run(const struct store_args *a, struct quire_txn *txn,
-                   int nargs, char **args, unsigned flags, bool *exists)
+static int put_run(const struct store_args *a, struct quire_txn *txn, int nargs,
+                   char **args, unsigned flags, bool *exists)
 {
     struct quire_tree *tree = NULL;
     struct schema schema;
@@ -259,8 +258,8 @@ out:
 }
 
 /* Delete the keys in `txn`; *nmissing of them are not there. */
-static int del_run(const struct store_args *a, struct quire_txn *txn,
-                   int nkeys, char **keys, int *nmissing)
+static int del_run(const struct store_args *a, struct quire_txn *txn, int nkeys,
+                   char **keys, int *nmissing)
 {
     struct quire_tree *tree = NULL;
     struct schema schema;

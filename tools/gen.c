@@ -17,9 +17,9 @@
 
 struct gen {
     char buf[BUFFER_BYTES];
-    size_t len;           /* bytes in buf */
-    uint64_t random;      /* state of the record's generator */
-    uint64_t nhomicides;  /* so far */
+    size_t len;            /* bytes in buf */
+    uint64_t random;       /* state of the record's generator */
+    uint64_t nhomicides;   /* so far */
     uint64_t crimes_total; /* sums of the weights */
     uint64_t places_total;
 };
@@ -104,22 +104,22 @@ static const struct place places[] = {
 };
 
 static const char *const streets[] = {
-    "STATE ST",     "MICHIGAN AVE", "HALSTED ST",   "ASHLAND AVE",
-    "WESTERN AVE",  "CICERO AVE",   "PULASKI RD",   "KEDZIE AVE",
-    "CALIFORNIA AVE", "SHERIDAN RD", "CLARK ST",    "DAMEN AVE",
-    "COTTAGE GROVE AVE", "MADISON ST", "ROOSEVELT RD", "NORTH AVE",
-    "BELMONT AVE",  "LAWRENCE AVE", "DIVISION ST",  "CHICAGO AVE",
-    "ARCHER AVE",   "MILWAUKEE AVE", "LAKE SHORE DR", "CENTRAL AVE",
-    "LARAMIE AVE",  "AUSTIN AVE",   "KOSTNER AVE",  "HAMLIN AVE",
-    "AVERS AVE",    "LOTUS AVE",    "LOCKWOOD AVE", "PRAIRIE AVE",
-    "INDIANA AVE",  "CALUMET AVE",  "DREXEL BLVD",  "KIMBARK AVE",
-    "STONY ISLAND AVE", "JEFFERY BLVD", "EXCHANGE AVE", "COMMERCIAL AVE",
-    "EWING AVE",    "VINCENNES AVE", "RACINE AVE",  "MORGAN ST",
-    "LOOMIS BLVD",  "THROOP ST",    "MAY ST",       "ABERDEEN ST",
-    "PEORIA ST",    "SANGAMON ST",  "GREEN ST",     "UNION AVE",
-    "WALLACE ST",   "NORMAL AVE",   "EGGLESTON AVE", "PRINCETON AVE",
-    "WENTWORTH AVE", "LA SALLE ST", "WABASH AVE",   "DEARBORN ST",
-    "TERMINAL ST",  "FULLERTON AVE", "DIVERSEY AVE", "IRVING PARK RD",
+    "STATE ST",          "MICHIGAN AVE",  "HALSTED ST",    "ASHLAND AVE",
+    "WESTERN AVE",       "CICERO AVE",    "PULASKI RD",    "KEDZIE AVE",
+    "CALIFORNIA AVE",    "SHERIDAN RD",   "CLARK ST",      "DAMEN AVE",
+    "COTTAGE GROVE AVE", "MADISON ST",    "ROOSEVELT RD",  "NORTH AVE",
+    "BELMONT AVE",       "LAWRENCE AVE",  "DIVISION ST",   "CHICAGO AVE",
+    "ARCHER AVE",        "MILWAUKEE AVE", "LAKE SHORE DR", "CENTRAL AVE",
+    "LARAMIE AVE",       "AUSTIN AVE",    "KOSTNER AVE",   "HAMLIN AVE",
+    "AVERS AVE",         "LOTUS AVE",     "LOCKWOOD AVE",  "PRAIRIE AVE",
+    "INDIANA AVE",       "CALUMET AVE",   "DREXEL BLVD",   "KIMBARK AVE",
+    "STONY ISLAND AVE",  "JEFFERY BLVD",  "EXCHANGE AVE",  "COMMERCIAL AVE",
+    "EWING AVE",         "VINCENNES AVE", "RACINE AVE",    "MORGAN ST",
+    "LOOMIS BLVD",       "THROOP ST",     "MAY ST",        "ABERDEEN ST",
+    "PEORIA ST",         "SANGAMON ST",   "GREEN ST",      "UNION AVE",
+    "WALLACE ST",        "NORMAL AVE",    "EGGLESTON AVE", "PRINCETON AVE",
+    "WENTWORTH AVE",     "LA SALLE ST",   "WABASH AVE",    "DEARBORN ST",
+    "TERMINAL ST",       "FULLERTON AVE", "DIVERSEY AVE",  "IRVING PARK RD",
 };
 
 static const char header[] =

@@ -28,7 +28,11 @@
 #include "tools/input.h"
 #include "tools/tool.h"
 
-enum packing { PACKING_NONE, PACKING_ZSTD, PACKING_GZIP };
+enum packing {
+    PACKING_NONE,
+    PACKING_ZSTD,
+    PACKING_GZIP
+};
 
 struct input {
     const char *name;      /* immutable; the caller's */
@@ -51,8 +55,7 @@ static bool ends_in(const char *name, size_t len, const char *tail)
 {
     size_t tail_len = strlen(tail);
 
-    return len > tail_len &&
-           memcmp(name + len - tail_len, tail, tail_len) == 0;
+    return len > tail_len && memcmp(name + len - tail_len, tail, tail_len) == 0;
 }
 
 static enum packing packing_of(const char *name)

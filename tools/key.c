@@ -22,7 +22,8 @@
 
 #include "tools/record.h"
 
-#define JSON_DEPTH_MAX 1000u /* nested objects and arrays; a limit is needed,
+#define JSON_DEPTH_MAX \
+    1000u /* nested objects and arrays; a limit is needed,
                                 as each level costs the parser memory */
 
 enum member_kind {
@@ -42,13 +43,13 @@ struct member {
 };
 
 struct keyer {
-    const struct schema *schema; /* the caller's */
-    yajl_handle json;            /* NULL: not JSON, or to be made */
+    const struct schema *schema;           /* the caller's */
+    yajl_handle json;                      /* NULL: not JSON, or to be made */
     struct member members[KEY_FIELDS_MAX]; /* by key field */
-    unsigned depth;       /* open objects and arrays */
-    unsigned nvalues;     /* outermost values seen */
+    unsigned depth;                        /* open objects and arrays */
+    unsigned nvalues;                      /* outermost values seen */
     struct member *wanted; /* where the next value goes; NULL: nowhere */
-    bool not_object;      /* the outermost value is no object */
+    bool not_object;       /* the outermost value is no object */
     bool too_deep;
     bool nomem;
 };
@@ -114,9 +115,8 @@ static int put_escaped(struct bytes *key, const unsigned char *p, size_t len,
 }
 
 /* Append field `i` of the key, of `n` bytes. As keyer_make(). */
-static int put_field(const struct schema *s, unsigned i,
-                     const unsigned char *p, size_t n, struct bytes *key,
-                     struct reject *why)
+static int put_field(const struct schema *s, unsigned i, const unsigned char *p,
+                     size_t n, struct bytes *key, struct reject *why)
 {
     const struct key_field *k = &s->key[i];
 
@@ -286,7 +286,7 @@ static int reject_json(struct keyer *k, const unsigned char *text, size_t len,
 static int json_parse(struct keyer *k, const void *text, size_t len,
                       struct reject *why)
 {
-    yajl_status rc;
+    yajl_status rc = yajl_status_error;
 
     for (unsigned i = 0; i < k->schema->nkey; i++) {
         k->members[i].kind = MEMBER_ABSENT;

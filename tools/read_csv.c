@@ -35,13 +35,18 @@
 
 #include "tools/record.h"
 
-#define HUGE_FIELD ((size_t)1 << 20) /* bytes: buffers beyond it are given
+#define HUGE_FIELD \
+    ((size_t)1 << 20) /* bytes: buffers beyond it are given
                                         back when they have served */
+
+#define FIELD_STEP \
+    ((size_t)256 << 10) /* bytes by which libcsv's buffer for a
+                                          field grows; the least it has */
 
 /* Where a finished record lies in `rows`. */
 struct span {
-    size_t off;  /* bytes */
-    size_t len;  /* bytes */
+    size_t off; /* bytes */
+    size_t len; /* bytes */
     uint64_t line;
     uint32_t nfields; /* 0: an empty line */
 };
@@ -49,12 +54,12 @@ struct span {
 struct csv_reader {
     struct reader rd;
     struct csv_parser parser;
-    bool parser_ready; /* csv_init() has been called */
-    int parser_idle;   /* its state between two records */
-    bool skipping;     /* to the next line, after an error */
-    bool end;          /* the input has no more bytes */
-    bool nomem;        /* said */
-    int last_end;      /* the character that ended the last line */
+    bool parser_ready;    /* csv_init() has been called */
+    int parser_idle;      /* its state between two records */
+    bool skipping;        /* to the next line, after an error */
+    bool end;             /* the input has no more bytes */
+    bool nomem;           /* said */
+    int last_end;         /* the character that ended the last line */
     unsigned char *piece; /* INPUT_CHUNK bytes of input */
     size_t piece_pos;     /* the first not parsed */
     size_t piece_len;
@@ -64,7 +69,7 @@ struct csv_reader {
     uint64_t open_line;   /* its first line, from 1 */
     struct span *spans;   /* finished records not yet handed out */
     size_t nspans;
-    size_t next_span;     /* <= nspans */
+    size_t next_span; /* <= nspans */
     size_t cap_spans;
     uint64_t feeds;       /* line feeds in the input before piece_pos */
     struct record reject; /* a reject that follows the spans */
@@ -81,14 +86,14 @@ static int parser_start(struct csv_reader *r)
 {
     if (r->parser_ready)
         csv_free(&r->parser);
-    r->parser_ready =
-        csv_init(&r->parser, CSV_STRICT | CSV_STRICT_FINI | CSV_REPALL_NL) == 0;
+    r->parser_ready = csv_init(&r->parser, CSV_STRICT | CSV_STRICT_FINI |
+                                               CSV_REPALL_NL) == 0;
     if (!r->parser_ready) {
         say("the CSV parser could not be started");
         return -1;
     }
     csv_set_space_func(&r->parser, no_space);
-    csv_set_blk_size(&r->parser, 4096); /* by which its field buffer grows */
+    csv_set_blk_size(&r->parser, FIELD_STEP);
     r->parser_idle = r->parser.pstate;
     return 0;
 }
@@ -223,8 +228,7 @@ static int parse_piece(struct csv_reader *r)
         }
         reject(&drop_open(r)->why, REASON_QUOTING,
                "a quote where none may be, or text behind a closing one");
-    } else if (r->rows.len - r->open + r->parser.entry_pos >
-               r->rd.max_record) {
+    } else if (r->rows.len - r->open + r->parser.entry_pos > r->rd.max_record) {
         reject(&drop_open(r)->why, REASON_TOO_LONG,
                "the record is over --max-record %llu bytes; is a quote "
                "missing?",

@@ -20,12 +20,12 @@
 
 struct lines {
     struct reader rd;
-    enum format format;  /* immutable */
+    enum format format; /* immutable */
     struct bytes buf;
-    size_t begin;        /* of the next line; <= buf.len */
-    uint64_t line;       /* its number, from 1 */
-    bool end;            /* the input has no more bytes */
-    struct bytes row;    /* TSV: the record handed out */
+    size_t begin;     /* of the next line; <= buf.len */
+    uint64_t line;    /* its number, from 1 */
+    bool end;         /* the input has no more bytes */
+    struct bytes row; /* TSV: the record handed out */
 };
 
 /* ---- what all readers use ---- */
@@ -173,8 +173,9 @@ static enum read_result lines_next(struct reader *rd, struct record *rec)
     for (;;) {
         unsigned char *from = l->buf.data + l->begin;
         size_t rest = l->buf.len - l->begin;
-        unsigned char *eol =
-            rest > seen ? memchr(from + seen, '\n', rest - seen) : NULL;
+        unsigned char *eol = rest > seen
+                                 ? memchr(from + seen, '\n', rest - seen)
+                                 : NULL;
         enum read_result rc;
         size_t len;
 

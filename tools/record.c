@@ -6,9 +6,8 @@
 #include "tools/record.h"
 
 static const char *const format_names[FORMAT_COUNT] = {
-    [FORMAT_RAW] = "raw",       [FORMAT_CSV] = "csv",
-    [FORMAT_TSV] = "tsv",       [FORMAT_NDJSON] = "ndjson",
-    [FORMAT_LINES] = "lines",
+    [FORMAT_RAW] = "raw",       [FORMAT_CSV] = "csv",     [FORMAT_TSV] = "tsv",
+    [FORMAT_NDJSON] = "ndjson", [FORMAT_LINES] = "lines",
 };
 
 static const char *const reason_names[REASON_COUNT] = {
@@ -46,9 +45,9 @@ enum format format_of_input(const char *name)
         const char *tail;
         enum format format;
     } tails[] = {
-        { ".csv", FORMAT_CSV },       { ".tsv", FORMAT_TSV },
-        { ".tab", FORMAT_TSV },       { ".ndjson", FORMAT_NDJSON },
-        { ".jsonl", FORMAT_NDJSON },  { ".txt", FORMAT_LINES },
+        { ".csv", FORMAT_CSV },      { ".tsv", FORMAT_TSV },
+        { ".tab", FORMAT_TSV },      { ".ndjson", FORMAT_NDJSON },
+        { ".jsonl", FORMAT_NDJSON }, { ".txt", FORMAT_LINES },
         { ".lines", FORMAT_LINES },
     };
     size_t len = input_stem(name);

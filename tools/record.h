@@ -45,7 +45,7 @@ enum reason {
     REASON_QUOTING,
     REASON_UNTERMINATED, /* a quote, up to the end of the input */
     REASON_JSON,
-    REASON_TOO_LONG,     /* --max-record */
+    REASON_TOO_LONG, /* --max-record */
     REASON_COUNT,
 };
 
@@ -69,8 +69,7 @@ size_t varint_put(unsigned char *to, uint64_t n);
 int row_add(struct bytes *row, const void *field, size_t len);
 
 /* Take the field at *pos and step over it; false at `end` or on damage. */
-static inline bool row_next(const unsigned char **pos,
-                            const unsigned char *end,
+static inline bool row_next(const unsigned char **pos, const unsigned char *end,
                             const unsigned char **field, size_t *len)
 {
     const unsigned char *p = *pos;
@@ -189,7 +188,7 @@ int64_t key_get_int(const unsigned char from[8]);
 
 enum read_result {
     READ_RECORD,
-    READ_REJECT,  /* `why` says why; go on reading */
+    READ_REJECT, /* `why` says why; go on reading */
     READ_END,
     READ_FAILED,  /* said */
     READ_STOPPED, /* by a signal */

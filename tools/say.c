@@ -101,11 +101,11 @@ static const char *advice(quire_status rc)
 void say_store(const char *path, const char *what, quire_status rc)
 {
     const char *detail = quire_error_detail();
-    const char *todo = advice(rc);
+    const char *what_to_do = advice(rc);
 
     say("%s: %s: %s%s%s%s%s%s", path, what, quire_strerror(rc),
         detail[0] != '\0' ? " (" : "", detail, detail[0] != '\0' ? ")" : "",
-        todo != NULL ? "; " : "", todo != NULL ? todo : "");
+        what_to_do != NULL ? "; " : "", what_to_do != NULL ? what_to_do : "");
 }
 
 int stdout_finish(void)

@@ -356,8 +356,7 @@ static bool scan_key(struct scan *in, struct schema *s)
 /* What was read hangs together. */
 static bool schema_is_whole(const struct schema *s)
 {
-    if (s->header &&
-        row_count(s->columns.data, s->columns.len) != s->ncolumns)
+    if (s->header && row_count(s->columns.data, s->columns.len) != s->ncolumns)
         return false;
     for (unsigned i = 0; i < s->nkey; i++) {
         if (format_has_rows(s->format) && s->key[i].column >= s->ncolumns)

@@ -7,8 +7,7 @@
 
 static void on_log(void *arg, quire_log_level level, const char *line)
 {
-    static const char *const names[] = { "error", "warning", "info",
-                                         "debug" };
+    static const char *const names[] = { "error", "warning", "info", "debug" };
 
     (void)arg;
     fprintf(stderr, "quire: %s: %s\n",
@@ -44,9 +43,8 @@ int store_open(const char *command, const struct store_args *a, unsigned flags,
     return EXIT_FAILED;
 }
 
-int store_begin_read(const struct store_args *a, struct quire *db,
-                     uint64_t rev, struct quire_txn **txn,
-                     struct quire_tree **tree)
+int store_begin_read(const struct store_args *a, struct quire *db, uint64_t rev,
+                     struct quire_txn **txn, struct quire_tree **tree)
 {
     quire_status rc;
 
@@ -107,9 +105,8 @@ int store_close(const char *path, struct quire *db,
 }
 
 quire_status store_value(struct quire_txn *txn, struct quire_tree *tree,
-                         struct quire_cursor *cur,
-                         const struct quire_val *key, struct bytes *buf,
-                         struct quire_val *val)
+                         struct quire_cursor *cur, const struct quire_val *key,
+                         struct bytes *buf, struct quire_val *val)
 {
     quire_status rc;
     uint64_t size;
@@ -123,9 +120,8 @@ quire_status store_value(struct quire_txn *txn, struct quire_tree *tree,
     bytes_reset(buf, want < (1u << 20) ? 1u << 20 : want);
     if (bytes_reserve(buf, want) != 0)
         return QUIRE_NOMEM;
-    rc = cur != NULL
-             ? quire_cursor_read(cur, 0, buf->data, want, &size)
-             : quire_read(txn, tree, key, 0, buf->data, want, &size);
+    rc = cur != NULL ? quire_cursor_read(cur, 0, buf->data, want, &size)
+                     : quire_read(txn, tree, key, 0, buf->data, want, &size);
     if (rc != QUIRE_OK)
         return rc;
     buf->len = want;

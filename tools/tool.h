@@ -74,8 +74,8 @@ enum option_kind {
 struct option {
     const char *name; /* with its dashes */
     enum option_kind kind;
-    void *dest;       /* where the value goes, of the kind's type */
-    bool *given;      /* set when the option was there; may be NULL */
+    void *dest;  /* where the value goes, of the kind's type */
+    bool *given; /* set when the option was there; may be NULL */
 };
 
 /*
@@ -93,23 +93,23 @@ int options_read(const char *command, const char *help,
 
 /* What every command that opens a store takes. */
 struct store_args {
-    const char *db;    /* --db */
-    const char *tree;  /* --tree; NULL: the default tree */
-    uint64_t memory;   /* --memory, bytes; 0: the default */
-    bool verbose;      /* --verbose */
+    const char *db;   /* --db */
+    const char *tree; /* --tree; NULL: the default tree */
+    uint64_t memory;  /* --memory, bytes; 0: the default */
+    bool verbose;     /* --verbose */
 };
 
-#define STORE_OPTIONS(a)                                   \
-    { "--db", OPTION_TEXT, &(a)->db, NULL },               \
-        { "--memory", OPTION_SIZE, &(a)->memory, NULL },   \
-    {                                                      \
-        "--verbose", OPTION_FLAG, &(a)->verbose, NULL      \
+#define STORE_OPTIONS(a) \
+    { "--db", OPTION_TEXT, &(a)->db, NULL }, \
+        { "--memory", OPTION_SIZE, &(a)->memory, NULL }, \
+    { \
+        "--verbose", OPTION_FLAG, &(a)->verbose, NULL \
     }
 
-#define STORE_HELP                                                       \
-    "  --db FILE          the store (required)\n"                        \
+#define STORE_HELP \
+    "  --db FILE          the store (required)\n" \
     "  --memory SIZE      memory budget: 32M, 1G; at least 8M, default " \
-    "64M\n"                                                              \
+    "64M\n" \
     "  --verbose          the library's log on standard error\n"
 
 /* Open `a->db` with quire_open()'s `flags`. -1, or the exit status. */
@@ -117,9 +117,8 @@ int store_open(const char *command, const struct store_args *a, unsigned flags,
                struct quire **db);
 
 /* Begin reading at `rev` (UINT64_MAX: the newest) and open the tree. */
-int store_begin_read(const struct store_args *a, struct quire *db,
-                     uint64_t rev, struct quire_txn **txn,
-                     struct quire_tree **tree);
+int store_begin_read(const struct store_args *a, struct quire *db, uint64_t rev,
+                     struct quire_txn **txn, struct quire_tree **tree);
 
 /* Close; -1 if that failed or the library still held something. `report` may
  * be NULL. */
@@ -129,9 +128,8 @@ int store_close(const char *path, struct quire *db,
 /* The value of `key` (or, with `cur`, of the cursor's record), whole: in
  * place if the library can, else copied into `buf`. */
 quire_status store_value(struct quire_txn *txn, struct quire_tree *tree,
-                         struct quire_cursor *cur,
-                         const struct quire_val *key, struct bytes *buf,
-                         struct quire_val *val);
+                         struct quire_cursor *cur, const struct quire_val *key,
+                         struct bytes *buf, struct quire_val *val);
 
 /* ---- signals (signals.c) ---- */
 
