@@ -22,17 +22,7 @@
  * written of it. A failed sync leaves the outcome undecided until the store is
  * opened again, and the file poisoned.
  */
-#include <time.h>
-
 #include "txlog/tx_impl.h"
-
-static int64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 static struct quire_tree *tree_of(struct tx_handle *h)
 {
@@ -246,7 +236,7 @@ quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
         goto out;
     memset(&rec, 0, sizeof(rec));
     rec.rev = txn->root.rev + 1;
-    rec.time_us = now_us();
+    rec.time_us = tx_now_us();
     if (rec.time_us < db->last.time_us)
         rec.time_us = db->last.time_us; /* revision times never go back */
     /* relaxed: a lower bound is all that is claimed */

@@ -272,10 +272,9 @@ quire_status tx_value_hold(struct quire_txn *txn, struct tr_tree *tree,
     return QUIRE_OK;
 }
 
-/* The reference of piece `i` from the index page's bytes. */
-static quire_status piece_ref(const struct pg_large *large,
-                              const struct quire_val *index, uint64_t i,
-                              struct pg_ref *ref)
+quire_status tx_piece_ref(const struct pg_large *large,
+                          const struct quire_val *index, uint64_t i,
+                          struct pg_ref *ref)
 {
     struct pg_ovslot slot;
 
@@ -332,7 +331,7 @@ quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
 
         if (large.ref.kind == PG_OVINDEX) {
             at = off / large.piece_bytes * large.piece_bytes;
-            rc = piece_ref(&large, &slots, off / large.piece_bytes, &ref);
+            rc = tx_piece_ref(&large, &slots, off / large.piece_bytes, &ref);
             if (rc != QUIRE_OK)
                 goto out;
         }

@@ -157,7 +157,7 @@ static quire_status alive_map(struct quire *db)
     return QUIRE_OK;
 }
 
-static int64_t now_us(void)
+int64_t tx_now_us(void)
 {
     struct timespec ts;
 
@@ -178,7 +178,7 @@ static quire_status file_create(struct quire *db, const struct pf_env *env,
     geo.window = opt->window;
     geo.versioning = opt->versioning;
     ra_log_line(&db->log, QUIRE_LOG_INFO, "creating %s", path);
-    return pf_file_create(env, path, opt->mode, &geo, now_us());
+    return pf_file_create(env, path, opt->mode, &geo, tx_now_us());
 }
 
 static quire_status file_open(struct quire *db, const char *path,

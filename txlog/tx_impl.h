@@ -148,6 +148,7 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
 quire_status tx_store_close(struct quire *db,
                             struct quire_close_report *report)
     QUIRE_MUST_CHECK;
+int64_t tx_now_us(void); /* microseconds since 1970 */
 quire_status tx_store_check(struct quire *db) QUIRE_MUST_CHECK;
 void *tx_handle_take(struct quire *db, struct tx_handle **list, size_t nbytes,
                      uint64_t magic);
@@ -193,6 +194,11 @@ quire_status tx_del(struct quire_txn *txn, struct tr_tree *tree,
 quire_status tx_value_hold(struct quire_txn *txn, struct tr_tree *tree,
                            enum pg_entry entry, struct quire_val *val,
                            struct tr_leaf *held) QUIRE_MUST_CHECK;
+/* The reference of piece `i` of a value, from its index page's bytes. CORRUPT:
+ * the index has no such piece. */
+quire_status tx_piece_ref(const struct pg_large *large,
+                          const struct quire_val *index, uint64_t i,
+                          struct pg_ref *ref) QUIRE_MUST_CHECK;
 quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
                            enum pg_entry entry, const struct quire_val *val,
                            uint64_t off, void *buf, size_t cap, uint64_t *size)

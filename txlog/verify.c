@@ -93,21 +93,12 @@ static quire_status walk_large(struct walk *w, const struct quire_val *val)
     if (large.ref.kind == PG_OVERFLOW) {
         sum = slots.size;
     } else {
-        for (size_t at = 0; at + PG_OVSLOT_BYTES <= slots.size;
-             at += PG_OVSLOT_BYTES) {
-            struct pg_ovslot slot;
+        for (uint64_t i = 0; i < slots.size / PG_OVSLOT_BYTES; i++) {
             struct pg_ref ref;
 
-            pg_ovslot_decode((const uint8_t *)slots.data + at, &slot);
-            memset(&ref, 0, sizeof(ref));
-            ref.id = slot.id;
-            ref.sum = slot.sum;
-            ref.birth = large.ref.birth;
-            ref.count = slot.raw_len;
-            ref.stored_len = slot.stored_len;
-            ref.raw_len = slot.raw_len;
-            ref.image_len = (uint32_t)pg_image_plain_bytes(slot.raw_len);
-            ref.kind = PG_OVERFLOW;
+            rc = tx_piece_ref(&large, &slots, i, &ref);
+            if (rc != QUIRE_OK)
+                goto out;
             rc = page_read(w, &ref, &img);
             if (rc == QUIRE_OK) {
                 pg_image_bytes(img, &bytes);
@@ -118,7 +109,7 @@ static quire_status walk_large(struct walk *w, const struct quire_val *val)
             rc = found(w, pg_id_off(ref.id), rc);
             if (rc != QUIRE_OK)
                 goto out;
-            sum += slot.raw_len; /* reported once */
+            sum += ref.raw_len; /* reported once */
         }
     }
     rc = QUIRE_OK;
