@@ -21,7 +21,7 @@
  *
  * and a state chooses one of A, B, C for sector 8, and so on. How it chooses is
  * its *mode*: everything (the process was killed), nothing, a random half, the
- * first writes and a part of the next (no reordering), the last write alone
+ * first writes and a part of the next (no reordering), the last few writes alone
  * (the worst reordering), everything but one sector. What is not chosen keeps
  * its durable bytes, or is filled with zeros, garbage or another sector's
  * bytes. A file may get any length that it has had since it was last synced;
@@ -55,12 +55,12 @@ enum crash_kind {
 
 struct crash_event {
     enum crash_kind kind;
-    unsigned file;        /* index of a file */
+    unsigned file; /* index of a file */
     enum crash_mark mark;
-    uint64_t off;         /* bytes, or a revision */
-    size_t len;           /* bytes */
-    uint8_t *bytes;       /* `len` of them, or NULL */
-    uint64_t begin;       /* number of the event where the sync began */
+    uint64_t off;   /* bytes, or a revision */
+    size_t len;     /* bytes */
+    uint8_t *bytes; /* `len` of them, or NULL */
+    uint64_t begin; /* number of the event where the sync began */
     char *path;
     char *path2;
 };
@@ -69,9 +69,9 @@ struct crash_event {
 struct crash_file {
     uint8_t *base; /* `base_len` bytes */
     size_t base_len;
-    bool created;  /* by the program under test: base is empty */
-    char *path;    /* its name now, NULL when removed; under lock */
-    char *path0;   /* its name when first seen; NULL when created */
+    bool created; /* by the program under test: base is empty */
+    char *path;   /* its name now, NULL when removed; under lock */
+    char *path0;  /* its name when first seen; NULL when created */
 };
 
 struct crash_handle {
@@ -80,14 +80,14 @@ struct crash_handle {
 };
 
 struct crash_rec {
-    struct quire_io io;          /* immutable */
+    struct quire_io io;           /* immutable */
     const struct quire_io *inner; /* immutable */
     pthread_mutex_t lock;
-    struct crash_event *events;  /* under lock */
-    uint64_t nevents;            /* under lock */
-    uint64_t cap;                /* of `events`; under lock */
-    struct crash_file *files;    /* under lock */
-    unsigned nfiles;             /* under lock */
+    struct crash_event *events; /* under lock */
+    uint64_t nevents;           /* under lock */
+    uint64_t cap;               /* of `events`; under lock */
+    struct crash_file *files;   /* under lock */
+    unsigned nfiles;            /* under lock */
 };
 
 /* ---- recording ---- */
@@ -265,10 +265,9 @@ static int crash_io_allocate(void *ctx, void *file, uint64_t off,
     rc = rec->inner->allocate(rec->inner->ctx, h->inner, off, nbytes);
     CHECK_EQ(rec->inner->get_size(rec->inner->ctx, h->inner, &after), 0);
     if (after != before) /* it may make the file longer */
-        crash_add_locked(rec,
-                         (struct crash_event){ .kind = CRASH_EV_TRUNCATE,
-                                               .file = h->file,
-                                               .off = after });
+        crash_add_locked(rec, (struct crash_event){ .kind = CRASH_EV_TRUNCATE,
+                                                    .file = h->file,
+                                                    .off = after });
     return rc;
 }
 
@@ -279,10 +278,9 @@ static int crash_io_truncate(void *ctx, void *file, uint64_t nbytes)
     int rc = rec->inner->truncate(rec->inner->ctx, h->inner, nbytes);
 
     if (rc == 0)
-        crash_add_locked(rec,
-                         (struct crash_event){ .kind = CRASH_EV_TRUNCATE,
-                                               .file = h->file,
-                                               .off = nbytes });
+        crash_add_locked(rec, (struct crash_event){ .kind = CRASH_EV_TRUNCATE,
+                                                    .file = h->file,
+                                                    .off = nbytes });
     return rc;
 }
 
@@ -539,17 +537,17 @@ struct crash_image {
     uint64_t *pending; /* numbers of events, ascending */
     size_t npending;
     size_t cap_pending;
-    bool dirty;        /* `pending` has changed since it was looked at */
+    bool dirty; /* `pending` has changed since it was looked at */
     /* made by crash_image_look() */
     struct crash_bytes newest;    /* everything applied */
     struct crash_sector *sectors; /* `nsectors` that are in question */
     size_t nsectors;
     size_t cap_sectors;
-    unsigned nver_max;            /* most versions of a sector */
-    size_t *lens;                 /* lengths it has had, the durable first */
+    unsigned nver_max; /* most versions of a sector */
+    size_t *lens;      /* lengths it has had, the durable first */
     size_t nlens;
     size_t cap_lens;
-    int32_t *index;               /* sector -> index in `sectors`, or -1 */
+    int32_t *index; /* sector -> index in `sectors`, or -1 */
     size_t nindex;
 };
 
@@ -568,13 +566,13 @@ struct crash_names {
 struct crash_build {
     struct crash_rec *rec;
     const struct crash_plan *plan;
-    struct crash_image *images;  /* one for each file */
-    struct crash_names names;    /* durable ones */
-    uint64_t *dir;               /* numbers of pending events of names */
+    struct crash_image *images; /* one for each file */
+    struct crash_names names;   /* durable ones */
+    uint64_t *dir;              /* numbers of pending events of names */
     size_t ndir;
     size_t cap_dir;
     int64_t mark[CRASH_MARKS];
-    bool sync_failed;            /* in this pass */
+    bool sync_failed; /* in this pass */
     uint64_t rand;
     uint64_t made;
     void (*check)(void *arg, struct crash_state *st);
@@ -607,8 +605,7 @@ static void crash_names_apply(struct crash_names *names,
         names->name[names->n++].file = ev->file;
         break;
     case CRASH_EV_RENAME:
-        CHECK(at < names->n &&
-              strlen(ev->path2) < sizeof(names->name[0].path));
+        CHECK(at < names->n && strlen(ev->path2) < sizeof(names->name[0].path));
         while (to < names->n && strcmp(names->name[to].path, ev->path2) != 0)
             to++;
         strcpy(names->name[at].path, ev->path2);
@@ -642,8 +639,7 @@ static void crash_image_clear(struct crash_image *im)
 
 /* Note that event `order` has given sector `no` the bytes `now`. */
 static void crash_image_version(struct crash_image *im, uint64_t no,
-                                uint64_t order,
-                                const uint8_t now[CRASH_SECTOR])
+                                uint64_t order, const uint8_t now[CRASH_SECTOR])
 {
     struct crash_version *v = malloc(sizeof(*v));
     struct crash_sector *s;
@@ -725,12 +721,12 @@ static void crash_image_look(struct crash_build *b, struct crash_image *im)
 
 /* How a state is chosen. */
 enum crash_mode {
-    CRASH_MODE_KILL,   /* everything is there */
+    CRASH_MODE_KILL, /* everything is there */
     CRASH_MODE_NOTHING,
     CRASH_MODE_SUBSET, /* the sectors of a bit mask, newest version */
     CRASH_MODE_RANDOM, /* each sector by itself, any version */
     CRASH_MODE_PREFIX, /* whole writes in order, the next one in part */
-    CRASH_MODE_LAST,   /* the last write alone */
+    CRASH_MODE_LAST,   /* the last few writes alone */
     CRASH_MODE_HOLE,   /* everything but one sector */
     CRASH_MODES
 };
@@ -748,13 +744,17 @@ struct crash_choice {
     enum crash_fill fill;
     uint64_t subset;   /* CRASH_MODE_SUBSET: bit i for sector i */
     unsigned per_cent; /* CRASH_MODE_RANDOM: chance of a sector */
+    size_t last;       /* CRASH_MODE_LAST: how many writes; 0: by chance */
 };
 
 static const char *const crash_mode_names[CRASH_MODES] = {
     "kill", "nothing", "subset", "random", "prefix", "last", "hole",
 };
 static const char *const crash_fill_names[CRASH_FILLS] = {
-    "old", "zeros", "garbage", "stale",
+    "old",
+    "zeros",
+    "garbage",
+    "stale",
 };
 
 static void crash_fill_sector(struct crash_build *b, struct crash_image *im,
@@ -777,8 +777,7 @@ static void crash_fill_sector(struct crash_build *b, struct crash_image *im,
         break;
     default:
         x = im->newest.len / CRASH_SECTOR;
-        crash_sector_get(&im->newest, test_rand_below(&b->rand, x + 1),
-                         sector);
+        crash_sector_get(&im->newest, test_rand_below(&b->rand, x + 1), sector);
         break;
     }
     crash_sector_put(out, no, sector);
@@ -790,7 +789,7 @@ static void crash_image_build(struct crash_build *b, struct crash_image *im,
                               struct crash_bytes *out)
 {
     /* PREFIX: events up to `cut` are whole, those after it lost; of `cut`
-     * itself the sectors below `cut_no` are there. LAST: `cut` alone. */
+     * itself the sectors below `cut_no` are there. LAST: those from `cut` on. */
     uint64_t cut = 0;
     uint64_t cut_no = 0;
     uint64_t hole = 0;
@@ -798,14 +797,19 @@ static void crash_image_build(struct crash_build *b, struct crash_image *im,
 
     if (c->mode == CRASH_MODE_NOTHING)
         len = im->lens[0];
-    else if (c->mode != CRASH_MODE_KILL && test_rand_below(&b->rand, 2) == 0)
+    else if (c->mode != CRASH_MODE_KILL && c->last == 0 &&
+             test_rand_below(&b->rand, 2) == 0)
         len = im->lens[test_rand_below(&b->rand, im->nlens)];
     crash_bytes_copy(out, &im->durable);
     crash_bytes_resize(out, len);
     if (im->npending > 0) {
-        cut = im->pending[c->mode == CRASH_MODE_LAST
-                              ? im->npending - 1
-                              : test_rand_below(&b->rand, im->npending)];
+        size_t back = (size_t)test_rand_below(&b->rand, im->npending) + 1;
+
+        if (c->mode == CRASH_MODE_LAST && c->last > 0)
+            back = c->last < im->npending ? c->last : im->npending;
+        else if (c->mode == CRASH_MODE_LAST && back % 2 == 0)
+            back = 1;
+        cut = im->pending[im->npending - back];
         cut_no = b->rec->events[cut].off / CRASH_SECTOR +
                  test_rand_below(&b->rand,
                                  b->rec->events[cut].len / CRASH_SECTOR + 2);
@@ -833,12 +837,12 @@ static void crash_image_build(struct crash_build *b, struct crash_image *im,
                 v = v->older;
             break;
         case CRASH_MODE_PREFIX:
-            while (v != NULL && (v->order > cut ||
-                                 (v->order == cut && s->no >= cut_no)))
+            while (v != NULL &&
+                   (v->order > cut || (v->order == cut && s->no >= cut_no)))
                 v = v->older;
             break;
         case CRASH_MODE_LAST:
-            if (v->order != cut)
+            if (v->order < cut)
                 v = NULL;
             break;
         case CRASH_MODE_HOLE:
@@ -864,9 +868,9 @@ static void crash_state_make(struct crash_build *b, uint64_t at,
     struct crash_bytes bytes = { NULL, 0, 0 };
     /* After a failed sync the system may show what the disk lacks, and that is
      * not kept here: the state is not what a killed process leaves. */
-    struct crash_state st = { .event = at,
-                              .killed = c->mode == CRASH_MODE_KILL &&
-                                        !b->sync_failed };
+    struct crash_state st = {
+        .event = at, .killed = c->mode == CRASH_MODE_KILL && !b->sync_failed
+    };
     size_t ndir = b->ndir;
 
     memcpy(st.mark, b->mark, sizeof(st.mark));
@@ -954,6 +958,21 @@ static void crash_subsets_make(struct crash_build *b, uint64_t at, size_t n)
     }
 }
 
+/* Where a sync begins: all subsets of few sectors; of many, the worst of their
+ * orders, the last few writes alone, which a random choice meets too rarely. */
+static void crash_sync_point(struct crash_build *b, uint64_t at)
+{
+    size_t n = crash_subset_sectors(b);
+
+    if (n > 0 && n <= CRASH_SUBSET_MAX)
+        crash_subsets_make(b, at, n);
+    for (size_t i = 1; n > CRASH_SUBSET_MAX && i <= 8; i++) {
+        struct crash_choice c = { .mode = CRASH_MODE_LAST, .last = i };
+
+        crash_state_make(b, at, &c);
+    }
+}
+
 /* Whether the plan takes the sync that ended at event `at` for a lie. */
 static bool crash_lies(const struct crash_build *b, uint64_t at)
 {
@@ -992,8 +1011,7 @@ static void crash_sync_fail(struct crash_build *b, struct crash_image *im,
     crash_bytes_copy(&im->durable, &bytes);
     free(bytes.p);
     im->npending = all - n;
-    memmove(im->pending, im->pending + n,
-            im->npending * sizeof(*im->pending));
+    memmove(im->pending, im->pending + n, im->npending * sizeof(*im->pending));
     im->dirty = true;
     b->sync_failed = true;
 }
@@ -1072,7 +1090,8 @@ static void crash_build_begin(struct crash_build *b)
     }
 }
 
-/* One pass, in which an event is chosen with the chance `want` / events. */
+/* One pass, in which an event is chosen with the chance `want` / events in
+ * question. */
 static void crash_pass(struct crash_build *b, uint64_t want, bool subsets)
 {
     struct crash_rec *rec = b->rec;
@@ -1083,15 +1102,16 @@ static void crash_pass(struct crash_build *b, uint64_t want, bool subsets)
         size_t n;
 
         crash_step(b, at);
+        if (at < b->plan->first)
+            continue;
         if (subsets) {
-            n = kind == CRASH_EV_SYNC_BEGIN ? crash_subset_sectors(b) : 0;
-            if (n > 0 && n <= CRASH_SUBSET_MAX)
-                crash_subsets_make(b, at, n);
+            if (kind == CRASH_EV_SYNC_BEGIN)
+                crash_sync_point(b, at);
             continue;
         }
         if (b->made >= b->plan->nstates)
             return;
-        if (test_rand_below(&b->rand, rec->nevents) >= want)
+        if (test_rand_below(&b->rand, rec->nevents - b->plan->first) >= want)
             continue;
         n = crash_subset_sectors(b);
         /* all subsets now and then, the more rarely the more there are */
@@ -1110,13 +1130,11 @@ uint64_t crash_states(struct crash_rec *rec, const struct crash_plan *plan,
                       void (*check)(void *arg, struct crash_state *st),
                       void *arg)
 {
-    struct crash_build b = { .rec = rec,
-                             .plan = plan,
-                             .rand = plan->seed,
-                             .check = check,
-                             .arg = arg };
+    struct crash_build b = {
+        .rec = rec, .plan = plan, .rand = plan->seed, .check = check, .arg = arg
+    };
 
-    if (rec->nevents == 0)
+    if (rec->nevents <= plan->first)
         return 0;
     b.images = calloc(rec->nfiles + 1u, sizeof(*b.images));
     CHECK(b.images != NULL);

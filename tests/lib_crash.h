@@ -69,8 +69,10 @@ enum crash_lie {
 
 struct crash_plan {
     uint64_t seed;
-    uint64_t nstates;    /* how many to build, at random points */
-    bool exhaustive;     /* also all subsets of up to 10 sectors at each sync */
+    uint64_t nstates; /* how many to build, at random points */
+    uint64_t first;   /* number of the first event that may be the last */
+    bool exhaustive;  /* also, at each sync, all subsets of up to 10 sectors,
+                         and of more the last few writes */
     enum crash_lie lie;
 };
 

@@ -125,8 +125,7 @@ static int fault_sys_commit(void *ctx, void *addr, size_t nbytes)
     struct fault *f = ctx;
     int rc = fault_hit(f, FAULT_COMMIT);
 
-    return rc != 0 ? rc
-                   : f->inner_sys->commit(f->inner_sys->ctx, addr, nbytes);
+    return rc != 0 ? rc : f->inner_sys->commit(f->inner_sys->ctx, addr, nbytes);
 }
 
 static int fault_sys_decommit(void *ctx, void *addr, size_t nbytes)
@@ -281,8 +280,7 @@ static int fault_io_allocate(void *ctx, void *file, uint64_t off,
     if (rc == 0 && fault_interrupts(f))
         rc = -EINTR;
     return rc != 0 ? rc
-                   : f->inner_io->allocate(f->inner_io->ctx, file, off,
-                                           nbytes);
+                   : f->inner_io->allocate(f->inner_io->ctx, file, off, nbytes);
 }
 
 static int fault_io_truncate(void *ctx, void *file, uint64_t nbytes)
@@ -294,8 +292,7 @@ static int fault_io_truncate(void *ctx, void *file, uint64_t nbytes)
         (void)!f->inner_io->truncate(f->inner_io->ctx, file, nbytes);
     if (rc == 0 && fault_interrupts(f))
         rc = -EINTR;
-    return rc != 0 ? rc
-                   : f->inner_io->truncate(f->inner_io->ctx, file, nbytes);
+    return rc != 0 ? rc : f->inner_io->truncate(f->inner_io->ctx, file, nbytes);
 }
 
 static int fault_io_get_size(void *ctx, void *file, uint64_t *nbytes)
@@ -303,8 +300,7 @@ static int fault_io_get_size(void *ctx, void *file, uint64_t *nbytes)
     struct fault *f = ctx;
     int rc = fault_hit(f, FAULT_SIZE);
 
-    return rc != 0 ? rc
-                   : f->inner_io->get_size(f->inner_io->ctx, file, nbytes);
+    return rc != 0 ? rc : f->inner_io->get_size(f->inner_io->ctx, file, nbytes);
 }
 
 static int fault_io_block_size(void *ctx, void *file, uint32_t *nbytes)
@@ -321,8 +317,7 @@ static int fault_io_lock(void *ctx, void *file, bool exclusive)
     struct fault *f = ctx;
     int rc = fault_hit(f, FAULT_LOCK);
 
-    return rc != 0 ? rc
-                   : f->inner_io->lock(f->inner_io->ctx, file, exclusive);
+    return rc != 0 ? rc : f->inner_io->lock(f->inner_io->ctx, file, exclusive);
 }
 
 static int fault_io_rename(void *ctx, const char *from, const char *to)
@@ -458,7 +453,7 @@ static unsigned fault_allowed(unsigned kinds, int err)
                   FAULT_BIT(FAULT_THREAD))) != 0)
         ok |= FAULT_STATUS(QUIRE_NOMEM);
     if ((kinds & FAULT_IO) != 0) {
-        ok |= FAULT_STATUS(space                            ? QUIRE_NOSPACE
+        ok |= FAULT_STATUS(space                           ? QUIRE_NOSPACE
                            : err == EACCES || err == EPERM ? QUIRE_PERM
                            : err == EAGAIN                 ? QUIRE_LOCKED
                                                            : QUIRE_IO);
@@ -579,8 +574,7 @@ static void fault_settle_open(struct fault_env *e)
     if ((e->opt.flags & QUIRE_RDONLY) == 0) {
         rc = twin_begin(t);
         if (rc == QUIRE_OK) {
-            rc = twin_put_gen(t, NULL, "next on the handle", 18, 100,
-                              &e->rand);
+            rc = twin_put_gen(t, NULL, "next on the handle", 18, 100, &e->rand);
             if (rc == QUIRE_OK)
                 rc = twin_commit(t, 0);
             else
@@ -598,8 +592,7 @@ static void fault_settle_open(struct fault_env *e)
     rc = twin_close(t);
     if (rc != QUIRE_OK) {
         CHECK(t->poisoned && may_poison);
-        CHECK(rc == QUIRE_IO || rc == QUIRE_UNDECIDED ||
-              rc == QUIRE_POISONED);
+        CHECK(rc == QUIRE_IO || rc == QUIRE_UNDECIDED || rc == QUIRE_POISONED);
     }
 }
 
@@ -660,12 +653,11 @@ static void fault_tell(const struct fault_scenario *s, const char *kinds,
         if (len >= sizeof(text) - 8)
             break;
     }
-    print_message("fault: %-18s %-8s %-6s %-6s %-5s %5" PRIu64
-                  " points, statuses%s\n",
-                  s->name, kinds, fault_errno_name(err),
-                  (how & FAULT_STICKY) != 0 ? "sticky" : "once",
-                  fault_how_name(how), points,
-                  text[0] != '\0' ? text : " none");
+    print_message(
+        "fault: %-18s %-8s %-6s %-6s %-5s %5" PRIu64 " points, statuses%s\n",
+        s->name, kinds, fault_errno_name(err),
+        (how & FAULT_STICKY) != 0 ? "sticky" : "once", fault_how_name(how),
+        points, text[0] != '\0' ? text : " none");
 }
 
 static const char *fault_kinds_name(unsigned kinds)

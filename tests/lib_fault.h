@@ -26,12 +26,12 @@
 /* ---- the layer ---- */
 
 enum fault_kind {
-    FAULT_ALLOC,  /* sys: alloc, map, commit, decommit, thread_create */
+    FAULT_ALLOC, /* sys: alloc, map, commit, decommit, thread_create */
     FAULT_MAP,
     FAULT_COMMIT,
     FAULT_DECOMMIT,
     FAULT_THREAD,
-    FAULT_OPEN,   /* io: open, pread, pwritev, sync, ... */
+    FAULT_OPEN, /* io: open, pread, pwritev, sync, ... */
     FAULT_PREAD,
     FAULT_PWRITEV,
     FAULT_SYNC,
@@ -47,18 +47,18 @@ enum fault_kind {
 };
 
 #define FAULT_BIT(kind) (1u << (kind))
-#define FAULT_MEMORY                                                      \
+#define FAULT_MEMORY \
     (FAULT_BIT(FAULT_ALLOC) | FAULT_BIT(FAULT_MAP) | FAULT_BIT(FAULT_COMMIT))
-#define FAULT_WRITES                                                  \
-    (FAULT_BIT(FAULT_PWRITEV) | FAULT_BIT(FAULT_ALLOCATE) |           \
+#define FAULT_WRITES \
+    (FAULT_BIT(FAULT_PWRITEV) | FAULT_BIT(FAULT_ALLOCATE) | \
      FAULT_BIT(FAULT_TRUNCATE))
-#define FAULT_NAMES                                                     \
-    (FAULT_BIT(FAULT_RENAME) | FAULT_BIT(FAULT_REMOVE) |                \
+#define FAULT_NAMES \
+    (FAULT_BIT(FAULT_RENAME) | FAULT_BIT(FAULT_REMOVE) | \
      FAULT_BIT(FAULT_SYNC_DIR))
-#define FAULT_IO                                                           \
-    (FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_WRITES |       \
-     FAULT_BIT(FAULT_SYNC) | FAULT_BIT(FAULT_SIZE) |                       \
-     FAULT_BIT(FAULT_BLOCK) | FAULT_BIT(FAULT_LOCK) | FAULT_NAMES)
+#define FAULT_IO \
+    (FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_WRITES | \
+     FAULT_BIT(FAULT_SYNC) | FAULT_BIT(FAULT_SIZE) | FAULT_BIT(FAULT_BLOCK) | \
+     FAULT_BIT(FAULT_LOCK) | FAULT_NAMES)
 
 /* How to fail. */
 #define FAULT_ONCE 0u
@@ -75,8 +75,8 @@ struct fault_live {
 };
 
 struct fault {
-    struct quire_io io;   /* for the options; immutable */
-    struct quire_sys sys; /* for the options; immutable */
+    struct quire_io io;                /* for the options; immutable */
+    struct quire_sys sys;              /* for the options; immutable */
     const struct quire_io *inner_io;   /* immutable */
     const struct quire_sys *inner_sys; /* immutable */
     pthread_mutex_t lock;
@@ -86,12 +86,12 @@ struct fault {
     unsigned how;                /* FAULT_STICKY, ...; under lock */
     int err;                     /* a positive errno; under lock */
     uint64_t nth;                /* from 1 on; under lock */
-    uint64_t seen;      /* calls of armed kinds since arming; under lock */
-    uint64_t fired;     /* failures since arming; under lock */
-    unsigned fired_kinds; /* FAULT_BIT()s of those; under lock */
-    unsigned eintr_every; /* 0: never; under lock */
+    uint64_t seen;          /* calls of armed kinds since arming; under lock */
+    uint64_t fired;         /* failures since arming; under lock */
+    unsigned fired_kinds;   /* FAULT_BIT()s of those; under lock */
+    unsigned eintr_every;   /* 0: never; under lock */
     uint64_t interruptible; /* calls that may be interrupted; under lock */
-    bool halves;          /* transfers move half of what is asked; under lock */
+    bool halves; /* transfers move half of what is asked; under lock */
 };
 
 /* A layer over `io` and `sys` (NULL: the system's), healthy at first. */

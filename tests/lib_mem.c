@@ -13,12 +13,12 @@
 #include "tests/test.h"
 
 struct mem_file {
-    uint8_t *bytes;   /* `cap` bytes, zero from `len` on; under disk->lock */
-    size_t len;       /* bytes: size of the file; under disk->lock */
-    size_t cap;       /* bytes; under disk->lock */
-    unsigned refs;    /* names and handles; under disk->lock */
-    unsigned shared;  /* handles that hold a shared lock; under disk->lock */
-    bool exclusive;   /* a handle holds the exclusive one; under disk->lock */
+    uint8_t *bytes;  /* `cap` bytes, zero from `len` on; under disk->lock */
+    size_t len;      /* bytes: size of the file; under disk->lock */
+    size_t cap;      /* bytes; under disk->lock */
+    unsigned refs;   /* names and handles; under disk->lock */
+    unsigned shared; /* handles that hold a shared lock; under disk->lock */
+    bool exclusive;  /* a handle holds the exclusive one; under disk->lock */
 };
 
 struct mem_name {
@@ -35,7 +35,7 @@ struct mem_handle {
 };
 
 struct mem_disk {
-    struct quire_io io;     /* immutable */
+    struct quire_io io; /* immutable */
     pthread_mutex_t lock;
     struct mem_name *names; /* under lock */
     size_t opens;           /* handles; under lock */
@@ -220,8 +220,7 @@ static int mem_io_sync(void *ctx, void *file)
     return 0;
 }
 
-static int mem_io_allocate(void *ctx, void *file, uint64_t off,
-                           uint64_t nbytes)
+static int mem_io_allocate(void *ctx, void *file, uint64_t off, uint64_t nbytes)
 {
     struct mem_disk *d = ctx;
     struct mem_handle *h = file;
@@ -423,8 +422,7 @@ void mem_disk_put(struct mem_disk *disk, const char *path, const void *bytes,
     mem_unlock(disk);
 }
 
-uint8_t *mem_disk_bytes(struct mem_disk *disk, const char *path,
-                        size_t *nbytes)
+uint8_t *mem_disk_bytes(struct mem_disk *disk, const char *path, size_t *nbytes)
 {
     struct mem_name *n;
     uint8_t *bytes = NULL;

@@ -239,8 +239,7 @@ size_t model_seek(const struct model_tree *t, const void *key, size_t len,
     *found = false;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        int c = model_cmp(t->recs[mid]->bytes, t->recs[mid]->key_len, key,
-                          len);
+        int c = model_cmp(t->recs[mid]->bytes, t->recs[mid]->key_len, key, len);
 
         if (c == 0) {
             *found = true;
@@ -397,10 +396,10 @@ const struct model_snap *model_at(const struct model *m, quire_rev rev)
 /* What a comparison carries along. */
 struct model_look {
     struct quire_txn *txn;
-    struct quire_tree *tree;      /* the store's */
+    struct quire_tree *tree; /* the store's */
     const struct model_tree *want;
     struct quire_cursor *cur;
-    uint8_t *buf;                 /* parts of large values */
+    uint8_t *buf; /* parts of large values */
     char *why;
 };
 
@@ -460,8 +459,8 @@ static bool look_at_cursor(struct model_look *l, const char *how, size_t i)
         if (rc != QUIRE_OK)
             return look_failed(l, "quire_cursor_read", i, rc);
         if (size != r->val_len || memcmp(l->buf, model_val(r) + off, n) != 0)
-            return look_differs(l, "%s: another large value at record %zu",
-                                how, i);
+            return look_differs(l, "%s: another large value at record %zu", how,
+                                i);
     }
     return true;
 }
@@ -473,8 +472,7 @@ static bool look_walk(struct model_look *l, bool backward)
     quire_status rc;
 
     rc = quire_cursor_seek(l->cur,
-                           backward ? QUIRE_SEEK_LAST : QUIRE_SEEK_FIRST,
-                           NULL);
+                           backward ? QUIRE_SEEK_LAST : QUIRE_SEEK_FIRST, NULL);
     for (size_t i = 0; i < n; i++) {
         if (rc != QUIRE_OK)
             return look_failed(l, how, i, rc);
@@ -654,8 +652,7 @@ bool model_same_at(const struct model *m, struct quire *db, quire_rev rev,
     }
     same = model_same(model_at(m, rev), txn, depth, text);
     if (!same)
-        snprintf(why, MODEL_WHY_CAP, "revision %" PRIu64 ", %.440s", rev,
-                 text);
+        snprintf(why, MODEL_WHY_CAP, "revision %" PRIu64 ", %.440s", rev, text);
     quire_abort(txn);
     return same;
 }

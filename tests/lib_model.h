@@ -35,9 +35,9 @@ struct model_tree {
     char *name;              /* NULL: the default tree */
     struct model_rec **recs; /* `n`, in key order */
     size_t n;
-    size_t cap;              /* of `recs` */
-    uint8_t *meta;           /* NULL: none was ever set */
-    size_t meta_len;         /* bytes */
+    size_t cap;      /* of `recs` */
+    uint8_t *meta;   /* NULL: none was ever set */
+    size_t meta_len; /* bytes */
 };
 
 /* One revision: the default tree, then the named ones in byte order. */
@@ -142,21 +142,21 @@ void gen_bytes(uint64_t *rand, void *buf, size_t len);
 #define TWIN_TREES 8 /* most named trees that a twin has open */
 
 struct twin {
-    struct quire *db;       /* NULL: not open */
-    struct quire_txn *txn;  /* the write transaction, or NULL */
+    struct quire *db;      /* NULL: not open */
+    struct quire_txn *txn; /* the write transaction, or NULL */
     struct model *model;
     struct {
         char name[16];
         struct quire_tree *tree; /* of `txn` */
     } open[TWIN_TREES];
     unsigned nopen;
-    uint8_t *buf;           /* for values; `buf_cap` bytes */
+    uint8_t *buf; /* for values; `buf_cap` bytes */
     size_t buf_cap;
-    quire_rev acked;        /* newest revision known durable */
-    quire_rev published;    /* newest revision whose commit returned OK */
-    quire_rev tried;        /* newest revision whose commit was begun; an
+    quire_rev acked;     /* newest revision known durable */
+    quire_rev published; /* newest revision whose commit returned OK */
+    quire_rev tried;     /* newest revision whose commit was begun; an
                                undecided one is in the model as well */
-    bool poisoned;          /* a call has said UNDECIDED or POISONED */
+    bool poisoned;       /* a call has said UNDECIDED or POISONED */
 };
 
 /*

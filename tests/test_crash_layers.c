@@ -62,7 +62,7 @@ struct seen {
     char word[512][SECTORS + 1];
     unsigned n;
     unsigned states;
-    unsigned none;     /* states without the file */
+    unsigned none; /* states without the file */
     unsigned killed;
     int64_t marks[CRASH_MARKS];
 };

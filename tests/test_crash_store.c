@@ -29,40 +29,113 @@ struct trace {
     quire_versioning versioning;
     uint32_t window;
     unsigned commits;
-    unsigned puts;        /* most puts of a commit */
-    size_t val_max;       /* bytes */
-    unsigned nosync;      /* each so many commits is un-synced; 0: none */
-    unsigned reopen;      /* after each so many commits; 0: never */
-    unsigned ahead;       /* records of a great transaction; 0: none */
-    unsigned weight;      /* its share of the states */
-    unsigned before;      /* small commits that are not recorded */
-    unsigned full_disk;   /* each so many commits fails for want of space,
-                             though all is written; 0: none */
-    unsigned bad_sync;    /* the sync of each so many commits fails, and the
-                             store is opened again; 0: none */
-    bool background;      /* with threads: zeros are written ahead; states of
-                             equal seeds then differ */
+    unsigned puts;      /* most puts of a commit */
+    size_t val_max;     /* bytes */
+    unsigned nosync;    /* only each so many commits is synced; 0: each */
+    unsigned reopen;    /* after each so many commits; 0: never */
+    unsigned ahead;     /* records of a great transaction; 0: none */
+    unsigned weight;    /* its share of the states */
+    unsigned before;    /* small commits that are not recorded */
+    unsigned full_disk; /* each so many commits fails for want of space, though
+                           all is written; 0: none */
+    unsigned focus;     /* crash in the last so many commits; 0: anywhere */
+    unsigned bad_sync;  /* the sync of each so many commits fails, and the
+                           store is opened again; 0: none */
+    bool background;    /* zeros are written ahead, by a thread: states of
+                           equal seeds differ then */
 };
 
 static const struct trace traces[] = {
-    { "one record each", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 30, 1, 200, 0, 0,
-      0, 6, 0, 0, 0, false },
-    { "full pages", 4096, QUIRE_VERSIONING_FULL, 2, 20, 12, 400, 0, 7, 0, 3,
-      0, 0, 0, false },
-    { "incremental, un-synced", 4096, QUIRE_VERSIONING_INCREMENTAL, 4, 40, 6,
-      300, 3, 11, 0, 5, 0, 0, 0, false },
-    { "large values", 16384, QUIRE_VERSIONING_ADAPTIVE, 16, 10, 4, 90000, 4,
-      6, 0, 2, 0, 0, 0, false },
-    { "written ahead", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 4, 5, 300, 0, 0,
-      2600, 2, 0, 0, 0, false },
-    { "superblocks", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 24, 2, 100, 2, 8, 0,
-      1, 245, 0, 0, false },
-    { "full disk", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 24, 5, 300, 2, 0, 0, 4,
-      0, 4, 0, false },
-    { "zeros ahead", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 60, 6, 300, 3, 25, 0,
-      5, 0, 0, 0, true },
-    { "failing syncs", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 24, 5, 300, 3, 0, 0, 5,
-      0, 0, 4, false },
+    { .name = "one record each",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 30,
+      .puts = 1,
+      .val_max = 200,
+      .weight = 6 },
+    { .name = "full pages",
+      .page_bytes = 4096,
+      .window = 2,
+      .versioning = QUIRE_VERSIONING_FULL,
+      .commits = 20,
+      .puts = 12,
+      .val_max = 400,
+      .reopen = 7,
+      .weight = 3 },
+    { .name = "incremental, un-synced",
+      .page_bytes = 4096,
+      .window = 4,
+      .versioning = QUIRE_VERSIONING_INCREMENTAL,
+      .commits = 40,
+      .puts = 6,
+      .val_max = 300,
+      .nosync = 3,
+      .reopen = 11,
+      .weight = 5 },
+    { .name = "large values",
+      .page_bytes = 16384,
+      .window = 16,
+      .commits = 10,
+      .puts = 4,
+      .val_max = 90000,
+      .nosync = 4,
+      .reopen = 6,
+      .weight = 2 },
+    { .name = "written ahead",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 4,
+      .puts = 5,
+      .val_max = 300,
+      .ahead = 2600,
+      .weight = 2 },
+    { .name = "superblock",
+      .page_bytes = 4096,
+      .window = 4,
+      .before = 245,
+      .commits = 24,
+      .puts = 2,
+      .val_max = 100,
+      .nosync = 2,
+      .reopen = 8,
+      .weight = 1 },
+    { .name = "second superblock",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 514,
+      .puts = 1,
+      .val_max = 20,
+      .nosync = 3,
+      .focus = 4,
+      .weight = 3 },
+    { .name = "full disk",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 24,
+      .puts = 5,
+      .val_max = 300,
+      .nosync = 2,
+      .full_disk = 4,
+      .weight = 4 },
+    { .name = "zeros ahead",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 60,
+      .puts = 6,
+      .val_max = 300,
+      .nosync = 3,
+      .reopen = 25,
+      .weight = 5,
+      .background = true },
+    { .name = "failing syncs",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 24,
+      .puts = 5,
+      .val_max = 300,
+      .nosync = 3,
+      .bad_sync = 4,
+      .weight = 5 },
 };
 
 /* A commit that failed: until its caller was told, its revision may have been
@@ -87,6 +160,7 @@ struct run {
     struct quire_options opt;
     struct ghost ghost[GHOSTS];
     unsigned nghosts;
+    uint64_t first; /* number of the first event to crash after */
     uint64_t rand;
 };
 
@@ -147,8 +221,8 @@ static void change_some(struct run *r, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         uint64_t what = test_rand_below(&r->rand, 10);
         const char *tree = what % 3 == 0 ? "side" : NULL;
-        enum gen_shape shape =
-            (enum gen_shape)test_rand_below(&r->rand, GEN_SHAPES);
+        enum gen_shape shape = (enum gen_shape)test_rand_below(&r->rand,
+                                                               GEN_SHAPES);
         uint8_t key[GEN_KEY_MAX];
         struct quire_val k = { key, 0 };
         size_t max = test_rand_below(&r->rand, 5) == 0 ? r->trace->val_max
@@ -223,6 +297,8 @@ static void run_trace(struct run *r, const struct trace *tr, uint64_t seed)
         r->opt.flags &= ~QUIRE_NOBACKGROUND;
     open_marked(r);
     for (unsigned i = 1; i <= tr->commits; i++) {
+        if (tr->focus > 0 && i == tr->commits - tr->focus)
+            r->first = crash_rec_figures(r->rec).events;
         CHECK_OK(twin_begin(&r->twin));
         CHECK_OK(twin_tree_create(&r->twin, "side"));
         change_some(r, 1 + (unsigned)test_rand_below(&r->rand, tr->puts));
@@ -250,8 +326,9 @@ static void run_trace(struct run *r, const struct trace *tr, uint64_t seed)
             commit_undecided(r);
             continue;
         }
-        commit_marked(r, QUIRE_EMPTY | (tr->nosync > 0 && i % tr->nosync != 0
-                                            ? QUIRE_NOSYNC : 0));
+        commit_marked(
+            r, QUIRE_EMPTY |
+                   (tr->nosync > 0 && i % tr->nosync != 0 ? QUIRE_NOSYNC : 0));
         if (tr->background)
             let_zeros_be_written(r, i == 1);
         if (tr->nosync > 0 && i % (3 * tr->nosync) == 1) {
@@ -284,16 +361,16 @@ static void end_trace(struct run *r)
 struct judge {
     struct run *run;
     uint64_t states;
-    uint64_t lost;      /* states that lack what was acknowledged */
-    uint64_t broken;    /* that don't open or verify, or differ */
-    uint64_t none;      /* that rightly hold no store */
-    uint64_t olds;      /* older revisions compared */
-    uint64_t again;     /* states of a second crash */
-    uint64_t ghosts;    /* states that hold a commit about to fail */
+    uint64_t lost;   /* states that lack what was acknowledged */
+    uint64_t broken; /* that don't open or verify, or differ */
+    uint64_t none;   /* that rightly hold no store */
+    uint64_t olds;   /* older revisions compared */
+    uint64_t again;  /* states of a second crash */
+    uint64_t ghosts; /* states that hold a commit about to fail */
     uint64_t rand;
-    bool second;        /* these are states of a second crash */
-    bool expect;        /* faults are expected: tell none */
-    char first[1024];   /* the first fault */
+    bool second;      /* these are states of a second crash */
+    bool expect;      /* faults are expected: tell none */
+    char first[1024]; /* the first fault */
 };
 
 static void judge_fault(struct judge *j, uint64_t *count,
@@ -480,7 +557,7 @@ static void judge_state(void *arg, struct crash_state *st)
         CHECK_OK(quire_rev_newest(db, &rev));
         if (st->mark[CRASH_TRIED] < 0 && rev == 0)
             st->mark[CRASH_TRIED] = 0; /* created anew, or just there */
-        if (rec != NULL) { /* what an opener was shown must stay */
+        if (rec != NULL) {             /* what an opener was shown must stay */
             crash_mark(rec, CRASH_TRIED, rev);
             crash_mark(rec, CRASH_RETURNED, rev);
             crash_mark(rec, CRASH_ACKED, rev);
@@ -531,6 +608,7 @@ static void test_crash_states(void **state)
         plan.nstates = want * traces[i].weight / weights + 1;
         run_trace(&run, &traces[i], seed + i);
         judge.run = &run;
+        plan.first = run.first;
         fig = crash_rec_figures(run.rec);
         crash_states(run.rec, &plan, judge_state, &judge);
         print_message("crash: %-24s %3" PRIu64 " revisions, %4" PRIu64
@@ -538,16 +616,18 @@ static void test_crash_states(void **state)
                       " bytes: %5" PRIu64 " states, %4" PRIu64
                       " of a second crash, %" PRIu64 " lost, %" PRIu64
                       " broken\n",
-                      traces[i].name, run.twin.published, fig.writes,
-                      fig.syncs, fig.written_bytes, judge.states, judge.again,
-                      judge.lost, judge.broken);
+                      traces[i].name, run.twin.published, fig.writes, fig.syncs,
+                      fig.written_bytes, judge.states, judge.again, judge.lost,
+                      judge.broken);
         if (judge.lost + judge.broken > 0)
             print_error("%s\n", judge.first);
         CHECK_EQ(judge.lost + judge.broken, 0);
-        /* The trace with commits before it is there for its superblock: the
-         * older one is rewritten first. */
+        /* These are there for their superblocks: the first of a session
+         * rewrites the older one before. */
         if (traces[i].before > 0)
             CHECK(fig.head_writes >= 2);
+        if (traces[i].focus > 0)
+            CHECK(fig.head_writes >= 4);
         CHECK_EQ(run.nghosts > 0, traces[i].full_disk > 0);
         states += judge.states;
         again += judge.again;
@@ -555,8 +635,7 @@ static void test_crash_states(void **state)
         end_trace(&run);
     }
     print_message("crash: %" PRIu64 " states, %" PRIu64
-                  " of a second crash, %" PRIu64
-                  " older revisions compared\n",
+                  " of a second crash, %" PRIu64 " older revisions compared\n",
                   states, again, olds);
     CHECK(states >= want);
     CHECK(again > 0 || want < 500);
@@ -567,7 +646,10 @@ static struct judge judge_lies(const struct trace *trace, enum crash_lie lie,
                                uint64_t nstates)
 {
     uint64_t seed = test_seed();
-    struct crash_plan plan = { .seed = seed, .nstates = nstates, .lie = lie };
+    struct crash_plan plan = { .seed = seed,
+                               .nstates = nstates,
+                               .exhaustive = lie == CRASH_LIE_EARLY,
+                               .lie = lie };
     struct judge judge = { .rand = seed, .expect = true };
     struct run run;
 
@@ -597,10 +679,15 @@ static void test_dropped_syncs_are_noticed(void **state)
 static void test_record_before_data_is_noticed(void **state)
 {
     static const struct trace trace = {
-        "record before data", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 3, 2, 300, 0,
-        0, 2600, 1, 0, 0, 0, false,
+        .name = "record before data",
+        .page_bytes = 4096,
+        .window = 4,
+        .commits = 3,
+        .puts = 2,
+        .val_max = 300,
+        .ahead = 2600,
     };
-    struct judge j = judge_lies(&trace, CRASH_LIE_EARLY, 1000);
+    struct judge j = judge_lies(&trace, CRASH_LIE_EARLY, 200);
 
     (void)state;
     CHECK(j.broken > 0);

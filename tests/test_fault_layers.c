@@ -249,9 +249,9 @@ static void test_memory_is_accounted(void **state)
     CHECK_EQ(fault_live_get(&f).objs, 1);
     CHECK_EQ(fault_live_get(&f).map_bytes, 65536);
     CHECK_EQ(fault_live_get(&f).threads, 1);
-    fault_arm(&f, FAULT_MEMORY | FAULT_BIT(FAULT_DECOMMIT) |
-                      FAULT_BIT(FAULT_THREAD),
-              1, ENOMEM, FAULT_STICKY);
+    fault_arm(
+        &f, FAULT_MEMORY | FAULT_BIT(FAULT_DECOMMIT) | FAULT_BIT(FAULT_THREAD),
+        1, ENOMEM, FAULT_STICKY);
     CHECK(f.sys.alloc(&f, 1) == NULL);
     CHECK_EQ(f.sys.map(&f, 4096, 4096, &map), -ENOMEM);
     CHECK_EQ(f.sys.commit(&f, map, 4096), -ENOMEM);

@@ -45,8 +45,8 @@ static bool put_series(struct fault_env *e, unsigned from, unsigned to,
         char key[32];
         int n = snprintf(key, sizeof(key), "series/%06u", i);
 
-        if (!fault_saw(e, twin_put_gen(&e->twin, NULL, key, (size_t)n, len,
-                                       &e->rand)))
+        if (!fault_saw(
+                e, twin_put_gen(&e->twin, NULL, key, (size_t)n, len, &e->rand)))
             return false;
     }
     return true;
@@ -70,8 +70,8 @@ static bool del_series(struct fault_env *e, unsigned from, unsigned to,
 /* A value of more than one piece. */
 static bool put_huge(struct fault_env *e, const char *key, size_t len)
 {
-    return fault_saw(e, twin_put_gen(&e->twin, NULL, key, strlen(key), len,
-                                     &e->rand));
+    return fault_saw(
+        e, twin_put_gen(&e->twin, NULL, key, strlen(key), len, &e->rand));
 }
 
 /* Compare what `txn` sees of the default tree with `snap`, by status. */
@@ -97,8 +97,8 @@ static bool read_all(struct fault_env *e, struct quire_txn *txn,
         r = want->recs[i];
         rc = quire_cursor_get(cur, &key, &val);
         if (rc == QUIRE_TOOBIG) {
-            size_t off = r->val_len > sizeof(part)
-                             ? r->val_len - sizeof(part) : 0;
+            size_t off = r->val_len > sizeof(part) ? r->val_len - sizeof(part)
+                                                   : 0;
 
             rc = quire_cursor_read(cur, off, part, sizeof(part), &size);
             if (rc == QUIRE_OK)
@@ -250,8 +250,7 @@ static void run_open_rdonly(struct fault_env *e)
     if (open_store(e)) {
         if (!fault_saw(e, quire_begin(e->twin.db, QUIRE_READ, &e->reader)))
             return;
-        read_all(e, e->reader,
-                 model_at(e->twin.model, e->twin.published));
+        read_all(e, e->reader, model_at(e->twin.model, e->twin.published));
     }
 }
 
@@ -406,8 +405,7 @@ static void run_trees(struct fault_env *e)
 
         if (!fault_saw(e, quire_tree_open(e->reader, name, 0, &tree)) ||
             !fault_saw(e, quire_tree_count(e->reader, tree, &n)) ||
-            !fault_saw(e, quire_tree_get_meta(e->reader, tree, NULL, 0,
-                                              &size)))
+            !fault_saw(e, quire_tree_get_meta(e->reader, tree, NULL, 0, &size)))
             return;
         CHECK_EQ(n, model_work_tree(t->model, name)->n);
         CHECK_EQ(size, 11);
@@ -539,11 +537,11 @@ static void test_threads_fail(void **state)
                                              run_load_close };
 
     (void)state;
-    fault_run(&(struct fault_scenario){ "open, background",
-                                        prepare_background, run_open },
+    fault_run(&(struct fault_scenario){ "open, background", prepare_background,
+                                        run_open },
               FAULT_BIT(FAULT_THREAD), EAGAIN, FAULT_ONCE, false);
-    fault_run(&(struct fault_scenario){ "open, background",
-                                        prepare_background, run_open },
+    fault_run(&(struct fault_scenario){ "open, background", prepare_background,
+                                        run_open },
               FAULT_BIT(FAULT_THREAD), EAGAIN, FAULT_STICKY, false);
     fault_run(&s, FAULT_MEMORY, ENOMEM, FAULT_STICKY, false);
 }
@@ -586,8 +584,8 @@ static void test_writes_fail_afterwards(void **state)
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
         fault_run(&scenarios[i], FAULT_WRITES | FAULT_BIT(FAULT_SYNC), EIO,
                   FAULT_ONCE | FAULT_WHOLE, true);
-        fault_run(&scenarios[i], FAULT_WRITES, ENOSPC,
-                  FAULT_ONCE | FAULT_WHOLE, true);
+        fault_run(&scenarios[i], FAULT_WRITES, ENOSPC, FAULT_ONCE | FAULT_WHOLE,
+                  true);
     }
 }
 
@@ -595,8 +593,8 @@ static void test_disk_fills(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
-        fault_run(&scenarios[i], FAULT_WRITES, ENOSPC,
-                  FAULT_ONCE | FAULT_TORN, true);
+        fault_run(&scenarios[i], FAULT_WRITES, ENOSPC, FAULT_ONCE | FAULT_TORN,
+                  true);
         fault_run(&scenarios[i], FAULT_WRITES, EDQUOT, FAULT_STICKY, true);
     }
 }
@@ -608,10 +606,8 @@ static void test_locks_and_opens_are_refused(void **state)
               false);
     fault_run(&scenarios[1], FAULT_BIT(FAULT_OPEN), EACCES, FAULT_STICKY,
               false);
-    fault_run(&scenarios[1], FAULT_BIT(FAULT_LOCK), EAGAIN, FAULT_ONCE,
-              false);
-    fault_run(&scenarios[3], FAULT_BIT(FAULT_LOCK), EAGAIN, FAULT_ONCE,
-              false);
+    fault_run(&scenarios[1], FAULT_BIT(FAULT_LOCK), EAGAIN, FAULT_ONCE, false);
+    fault_run(&scenarios[3], FAULT_BIT(FAULT_LOCK), EAGAIN, FAULT_ONCE, false);
 }
 
 static void test_writing_ahead_fails(void **state)

@@ -7,6 +7,7 @@
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,10 +111,8 @@ static void test_options_out_of_range_are_refused(void **state)
         { "page too large", { .page_bytes = 131072 }, "page" },
         { "window 1", { .window = 1 }, "window" },
         { "window 17", { .window = 17 }, "window" },
-        { "versioning 3", { .versioning = (quire_versioning)3 },
-          "versioning" },
-        { "versioning 9", { .versioning = (quire_versioning)9 },
-          "versioning" },
+        { "versioning 3", { .versioning = (quire_versioning)3 }, "versioning" },
+        { "versioning 9", { .versioning = (quire_versioning)9 }, "versioning" },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -218,20 +217,18 @@ static void test_nulls_are_misuse(void **state)
     CHECK_STATUS(quire_tree_count(txn, NULL, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_tree_set_meta(NULL, NULL, V("m")), QUIRE_MISUSE);
     CHECK_STATUS(quire_tree_set_meta(txn, NULL, NULL), QUIRE_MISUSE);
-    CHECK_STATUS(quire_tree_get_meta(NULL, NULL, buf, 8, &size),
-                 QUIRE_MISUSE);
-    CHECK_STATUS(quire_tree_get_meta(txn, NULL, NULL, 8, &size),
-                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_tree_get_meta(NULL, NULL, buf, 8, &size), QUIRE_MISUSE);
+    CHECK_STATUS(quire_tree_get_meta(txn, NULL, NULL, 8, &size), QUIRE_MISUSE);
     CHECK_STATUS(quire_tree_get_meta(txn, NULL, buf, 8, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_put(NULL, NULL, V("k"), V("v"), 0), QUIRE_MISUSE);
     CHECK_STATUS(quire_put(txn, NULL, NULL, V("v"), 0), QUIRE_MISUSE);
     CHECK_STATUS(quire_put(txn, NULL, V("k"), NULL, 0), QUIRE_MISUSE);
-    CHECK_STATUS(quire_put(txn, NULL, &(struct quire_val){ NULL, 1 }, V("v"),
-                           0),
-                 QUIRE_MISUSE);
-    CHECK_STATUS(quire_put(txn, NULL, V("k"), &(struct quire_val){ NULL, 1 },
-                           0),
-                 QUIRE_MISUSE);
+    CHECK_STATUS(
+        quire_put(txn, NULL, &(struct quire_val){ NULL, 1 }, V("v"), 0),
+        QUIRE_MISUSE);
+    CHECK_STATUS(
+        quire_put(txn, NULL, V("k"), &(struct quire_val){ NULL, 1 }, 0),
+        QUIRE_MISUSE);
     CHECK_STATUS(quire_del(NULL, NULL, V("k")), QUIRE_MISUSE);
     CHECK_STATUS(quire_del(txn, NULL, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_get(NULL, NULL, V("k"), &val), QUIRE_MISUSE);
@@ -240,13 +237,11 @@ static void test_nulls_are_misuse(void **state)
     CHECK_STATUS(quire_read(NULL, NULL, V("k"), 0, buf, 8, &n), QUIRE_MISUSE);
     CHECK_STATUS(quire_read(txn, NULL, NULL, 0, buf, 8, &n), QUIRE_MISUSE);
     CHECK_STATUS(quire_read(txn, NULL, V("k"), 0, NULL, 8, &n), QUIRE_MISUSE);
-    CHECK_STATUS(quire_read(txn, NULL, V("k"), 0, buf, 8, NULL),
-                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_read(txn, NULL, V("k"), 0, buf, 8, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_cursor_open(NULL, NULL, &cur), QUIRE_MISUSE);
     CHECK_STATUS(quire_cursor_open(txn, NULL, NULL), QUIRE_MISUSE);
     quire_cursor_close(NULL);
-    CHECK_STATUS(quire_cursor_seek(NULL, QUIRE_SEEK_FIRST, NULL),
-                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_seek(NULL, QUIRE_SEEK_FIRST, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_cursor_seek(cur, QUIRE_SEEK_GE, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_cursor_next(NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_cursor_prev(NULL), QUIRE_MISUSE);
@@ -358,8 +353,7 @@ static void test_dropped_tree_handles_are_misuse(void **state)
     CHECK_OK(quire_cursor_open(txn, tree, &cur));
     CHECK_OK(quire_tree_drop(txn, "t"));
     CHECK_STATUS(quire_get(txn, tree, V("k"), &val), QUIRE_MISUSE);
-    CHECK_STATUS(quire_cursor_seek(cur, QUIRE_SEEK_FIRST, NULL),
-                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_seek(cur, QUIRE_SEEK_FIRST, NULL), QUIRE_MISUSE);
     CHECK_STATUS(quire_tree_drop(txn, "t"), QUIRE_NOTFOUND);
     CHECK_OK(quire_tree_open(txn, "t", QUIRE_TREE_CREATE, &tree));
     CHECK_OK(quire_tree_count(txn, tree, &n));
@@ -622,8 +616,7 @@ static void test_empty_keys_and_values(void **state)
     CHECK_OK(quire_cursor_get(cur, &key, NULL));
     CHECK_EQ(key.size, 0);
     CHECK_OK(quire_cursor_seek(cur, QUIRE_SEEK_LE, &none));
-    CHECK_STATUS(quire_cursor_seek(cur, QUIRE_SEEK_LT, &none),
-                 QUIRE_NOTFOUND);
+    CHECK_STATUS(quire_cursor_seek(cur, QUIRE_SEEK_LT, &none), QUIRE_NOTFOUND);
     CHECK_OK(quire_cursor_seek(cur, QUIRE_SEEK_GT, &none));
     CHECK_OK(quire_cursor_get(cur, &key, &val));
     CHECK_EQ(key.size, 1);
@@ -674,8 +667,9 @@ static void test_value_sizes(void **state)
 {
     struct rig *r = *state;
     static const size_t sizes[] = {
-        0, 1, 1000, 1023, 1024, 1025, 4000, 4096, 5000, 16384, 65536, 65537,
-        200000, 262143, 262144, 262145, 300000, 524288, 524289, 1048576,
+        0,      1,      1000,   1023,   1024,   1025,    4000,
+        4096,   5000,   16384,  65536,  65537,  200000,  262143,
+        262144, 262145, 300000, 524288, 524289, 1048576,
     };
     uint8_t *want = malloc(1048576);
     uint8_t *got = malloc(1048576);
@@ -695,8 +689,7 @@ static void test_value_sizes(void **state)
                            &(struct quire_val){ want, sizes[i] }, 0));
     }
     CHECK_STATUS(quire_put(txn, NULL, V("beyond"),
-                           &(struct quire_val){ want, QUIRE_VALUE_MAX + 1 },
-                           0),
+                           &(struct quire_val){ want, QUIRE_VALUE_MAX + 1 }, 0),
                  QUIRE_TOOBIG);
     /* in the transaction, after its commit, and once reopened */
     for (unsigned round = 0; round < 3; round++) {
@@ -721,8 +714,8 @@ static void test_value_sizes(void **state)
             for (size_t k2 = 0; k2 < ARRAY_LEN(at); k2++) {
                 size_t n = at[k2] < sizes[i] ? sizes[i] - at[k2] : 0;
 
-                CHECK_OK(quire_read(txn, NULL, &key, at[k2], got, 1048576,
-                                    &size));
+                CHECK_OK(
+                    quire_read(txn, NULL, &key, at[k2], got, 1048576, &size));
                 CHECK_EQ(size, sizes[i]);
                 CHECK_MEM_EQ(got, want + at[k2], n);
             }
@@ -1026,10 +1019,14 @@ static void test_forked_children_are_refused(void **state)
         wrong += quire_close(r->db) != QUIRE_MISUSE;
         quire_abort(txn);
         quire_cursor_close(cur);
-        _exit(wrong == 0 ? 0 : 1);
+        /* Not by an exit, where a leak checker would look for memory in
+         * mappings that a child does not inherit. */
+        if (wrong == 0)
+            raise(SIGKILL);
+        _exit(1);
     }
     CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK_EQ(status, 0);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     quire_abort(reader);
     CHECK_EQ(commit(txn), 1);
 }

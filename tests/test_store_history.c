@@ -67,8 +67,8 @@ static void history_begin(struct history *h, const struct config *c,
 
 static void history_end(struct history *h)
 {
-    print_message("%s: %" PRIu64 " revisions, %" PRIu64
-                  " compared, of %" PRIu64 " records\n",
+    print_message("%s: %" PRIu64 " revisions, %" PRIu64 " compared, of %" PRIu64
+                  " records\n",
                   h->name, h->twin.published, h->revs, h->recs);
     CHECK_OK(twin_close(&h->twin));
     twin_fini(&h->twin);
@@ -171,8 +171,8 @@ static void change_one(struct history *h)
         CHECK(rc == QUIRE_OK || rc == QUIRE_EXISTS);
         break;
     default:
-        CHECK_OK(twin_put_gen(&h->twin, name, buf, key.size, pick_len(h),
-                              &h->rand));
+        CHECK_OK(
+            twin_put_gen(&h->twin, name, buf, key.size, pick_len(h), &h->rand));
         break;
     }
 }
@@ -184,9 +184,7 @@ static void delete_all(struct history *h, const char *name)
     uint64_t how = below(h, 3);
 
     while (t != NULL && t->n > 0) {
-        size_t i = how == 0   ? 0
-                   : how == 1 ? t->n - 1
-                              : (size_t)below(h, t->n);
+        size_t i = how == 0 ? 0 : how == 1 ? t->n - 1 : (size_t)below(h, t->n);
         uint8_t buf[GEN_KEY_MAX];
         struct quire_val key = { buf, t->recs[i]->key_len };
 
@@ -204,8 +202,8 @@ static void put_series(struct history *h, const char *name, unsigned n)
         char key[24];
         int len = snprintf(key, sizeof(key), "%08u", down ? n - i : i);
 
-        CHECK_OK(twin_put_gen(&h->twin, name, key, (size_t)len,
-                              below(h, 100), &h->rand));
+        CHECK_OK(twin_put_gen(&h->twin, name, key, (size_t)len, below(h, 100),
+                              &h->rand));
     }
 }
 
@@ -294,7 +292,8 @@ static void test_random_histories(void **state)
 {
     static const uint32_t pages[] = { 4096, 16384 };
     static const quire_versioning versionings[] = {
-        QUIRE_VERSIONING_FULL, QUIRE_VERSIONING_INCREMENTAL,
+        QUIRE_VERSIONING_FULL,
+        QUIRE_VERSIONING_INCREMENTAL,
         QUIRE_VERSIONING_ADAPTIVE,
     };
     static const uint32_t windows[] = { 2, 4, 16 };
@@ -413,8 +412,7 @@ static void step(struct history *h, struct quire_cursor *cur, struct place *p,
                  bool forward)
 {
     const struct model_tree *t = model_work_tree(h->twin.model, NULL);
-    quire_status rc = forward ? quire_cursor_next(cur)
-                              : quire_cursor_prev(cur);
+    quire_status rc = forward ? quire_cursor_next(cur) : quire_cursor_prev(cur);
     bool found = false;
     size_t i;
 

@@ -190,8 +190,7 @@ static void test_value_larger_than_memory(void **state)
     for (size_t off = 0; off < size; off += sizeof(part)) {
         size_t n = size - off < sizeof(part) ? size - off : sizeof(part);
 
-        CHECK_OK(quire_read(txn, NULL, &key, off, part, sizeof(part),
-                            &whole));
+        CHECK_OK(quire_read(txn, NULL, &key, off, part, sizeof(part), &whole));
         CHECK_EQ(whole, size);
         CHECK_MEM_EQ(part, val + off, n);
     }

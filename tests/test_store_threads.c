@@ -17,11 +17,11 @@
 struct shared {
     struct mem_disk *disk;
     struct quire_options opt;
-    struct twin twin;        /* the writer's; model_at() is anybody's */
-    _Atomic bool stop;       /* atomic: set when the writer has done */
-    _Atomic uint64_t looks;  /* atomic: comparisons made */
-    _Atomic uint64_t olds;   /* atomic: of these, of older revisions */
-    _Atomic uint64_t seeds;  /* atomic: for the readers */
+    struct twin twin;       /* the writer's; model_at() is anybody's */
+    _Atomic bool stop;      /* atomic: set when the writer has done */
+    _Atomic uint64_t looks; /* atomic: comparisons made */
+    _Atomic uint64_t olds;  /* atomic: of these, of older revisions */
+    _Atomic uint64_t seeds; /* atomic: for the readers */
 };
 
 static void shared_begin(struct shared *s, uint32_t page_bytes)
@@ -79,8 +79,7 @@ static void *read_in_thread(void *arg)
         CHECK_OK(quire_rev_newest(s->twin.db, &newest));
         if (old)
             CHECK_OK(quire_begin_at(s->twin.db,
-                                    test_rand_below(&rand, newest + 1),
-                                    &txn));
+                                    test_rand_below(&rand, newest + 1), &txn));
         else
             CHECK_OK(quire_begin(s->twin.db, QUIRE_READ, &txn));
         CHECK(old || quire_txn_rev(txn) >= newest);
@@ -88,8 +87,8 @@ static void *read_in_thread(void *arg)
         for (unsigned i = 0; i < 2; i++) {
             if (!model_same(snap_of(s, quire_txn_rev(txn)), txn,
                             i == 0 ? MODEL_FORWARD : MODEL_DEEP, why)) {
-                print_error("revision %" PRIu64 ": %s\n",
-                            quire_txn_rev(txn), why);
+                print_error("revision %" PRIu64 ": %s\n", quire_txn_rev(txn),
+                            why);
                 CHECK(false);
             }
         }
