@@ -698,6 +698,22 @@ struct quire_page {
     quire_kind kind;
 };
 
+/* What a cache's eviction is to save. */
+typedef enum quire_objective {
+    QUIRE_OBJECTIVE_REQUESTS = 0, /* misses, whatever their size */
+    QUIRE_OBJECTIVE_BYTES = 1,    /* bytes loaded */
+} quire_objective;
+
+/* How a cache chooses what to evict. */
+typedef enum quire_policy {
+    /* Tries eleven configurations (twelve where sizes vary) on a sample of the
+     * keys, and follows the one that does best. */
+    QUIRE_POLICY_ADAPTIVE = 0,
+    QUIRE_POLICY_TINYLFU = 1,     /* its first configuration, fixed */
+    QUIRE_POLICY_CLOCK = 2,       /* a second chance for what was used */
+    QUIRE_POLICY_GREEDY_DUAL = 3, /* frequency by size; objective requests */
+} quire_policy;
+
 struct quire_cache_options {
     size_t size; /* sizeof(struct quire_cache_options) */
     /* Weights together stay below this; a larger page is refused. */
