@@ -738,6 +738,13 @@ struct quire_cache_options {
     void *ctx;
     quire_log_fn log;
     void *log_arg;
+    quire_objective objective;
+    quire_policy policy;
+    /* One thread at a time uses the cache, outside read sections: room is then
+     * made to the byte and at once, without waiting for readers, so that the
+     * same calls always do the same. For simulations; payloads may be any
+     * pointer but NULL, weights anything. */
+    bool synchronous;
 };
 
 /* A pinned page. */

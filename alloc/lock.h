@@ -21,6 +21,7 @@ enum ra_lock_rank {
     RA_RANK_PC_RECLAIM,  /* cache: one reclaimer at a time; held during grace
                             periods and removal callbacks */
     RA_RANK_PC_STRIPE,   /* cache: a stripe of the table */
+    RA_RANK_PC_POLICY,   /* cache: the eviction policy's queues */
     RA_RANK_PC_WAIT,     /* cache: waiting for a load */
     RA_RANK_PC_FREE,     /* cache: free frames, limbo */
     RA_RANK_RA_SWEEP,    /* alloc: one sweep at a time */

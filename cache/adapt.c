@@ -183,6 +183,30 @@ static uint32_t pc_shadow_access(struct pc_policy *p, struct pc_shadow *s,
     return entry;
 }
 
+/* Its part of the capacity: what sampled keys take of the cache, rather than
+ * an R-th. A sample that has some keys more than its share would else make
+ * shadows see a loop that does not fit, though it does; and the reverse. */
+static uint64_t pc_shadow_capacity(const struct pc_policy *p)
+{
+    const struct pc_engine *e = &p->engine;
+
+    if (e->weight == 0)
+        return e->capacity / p->rate;
+    return (uint64_t)((double)e->sampled * (double)e->capacity /
+                      (double)e->weight);
+}
+
+/* At once: a shadow that holds too much may never miss. */
+static void pc_shadow_resize(struct pc_shadow *s, uint64_t capacity)
+{
+    struct pc_want want = { 0 };
+
+    s->engine.capacity = capacity;
+    if (s->engine.weight > capacity)
+        want.bytes = s->engine.weight - capacity;
+    pc_engine_evict(&s->engine, &want);
+}
+
 /* Empty the shadow and give it its part of the cache. */
 static void pc_shadow_restart(struct pc_policy *p, struct pc_shadow *s)
 {
@@ -196,7 +220,7 @@ static void pc_shadow_restart(struct pc_policy *p, struct pc_shadow *s)
     s->hits = 0;
     s->score = 0;
     e->sized = p->engine.sized;
-    e->capacity = p->engine.capacity / p->rate;
+    e->capacity = pc_shadow_capacity(p);
 }
 
 /* Put what the cache has in one of its queues into the shadows, oldest first,
@@ -225,6 +249,19 @@ static void pc_shadows_fill(struct pc_policy *p, const struct pc_queue *q)
     }
 }
 
+/* Bytes of sampled entries in a queue. */
+static uint64_t pc_queue_sampled(const struct pc_engine *e,
+                                 const struct pc_queue *q)
+{
+    uint64_t nbytes = 0;
+
+    for (uint32_t at = q->head; at != 0; at = e->nodes[at - 1].next) {
+        if ((e->nodes[at - 1].sample & e->sample_mask) == 0)
+            nbytes += e->nodes[at - 1].weight;
+    }
+    return nbytes;
+}
+
 /* Choose the rate for the entries there are, and begin. */
 static void pc_shadows_start(struct pc_policy *p)
 {
@@ -242,6 +279,9 @@ static void pc_shadows_start(struct pc_policy *p)
            p->engine.n / (rate / 2) <= max)
         rate /= 2;
     p->rate = rate;
+    p->engine.sample_mask = rate - 1;
+    p->engine.sampled = pc_queue_sampled(&p->engine, &p->engine.window) +
+                        pc_queue_sampled(&p->engine, &p->engine.main);
     p->entries = p->engine.n;
     p->nsampled = 0;
     p->weighed = 0;
@@ -304,7 +344,7 @@ static void pc_choose(struct pc_policy *p)
 
         s->score = s->score * keep + s->hits;
         s->hits = 0;
-        s->engine.capacity = p->engine.capacity / p->rate;
+        pc_shadow_resize(s, pc_shadow_capacity(p));
         if (i == PC_CONFIG_DUAL && !p->engine.sized)
             continue;
         if (s->score > p->shadows[best].score)

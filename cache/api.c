@@ -85,6 +85,15 @@ quire_status quire_cache_create(struct quire_pool *pool,
     o.load = opt->load;
     o.removed = opt->removed;
     o.ctx = opt->ctx;
+    if ((unsigned)opt->objective > QUIRE_OBJECTIVE_BYTES)
+        return ra_fail(QUIRE_INVAL, "objective %u is none of quire_objective",
+                       (unsigned)opt->objective);
+    if ((unsigned)opt->policy > QUIRE_POLICY_GREEDY_DUAL)
+        return ra_fail(QUIRE_INVAL, "policy %u is none of quire_policy",
+                       (unsigned)opt->policy);
+    o.objective = opt->objective;
+    o.policy = opt->policy;
+    o.synchronous = opt->synchronous;
     o.log.fn = opt->log;
     o.log.arg = opt->log_arg;
     rc = pc_cache_create(ra, &o, &made);

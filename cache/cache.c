@@ -1,8 +1,8 @@
 /*
  * cache.c - creating and destroying a cache, its figures, its invariants.
  *
- * All memory is taken at creation: the frames and the table from the pool, to
- * whose budget they are charged, and one object for the rest. From then on the
+ * All memory is taken at creation: the frames, the table and what the policy
+ * needs from the pool, to whose budget they are charged, and one object for the rest. From then on the
  * cache allocates nothing, whatever happens; what can fail for lack of room is
  * only the claim of a frame or of bytes (evict.c).
  *
@@ -32,6 +32,14 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
     struct pc_cache *c = NULL;
     void *frames = NULL;
     void *table = NULL;
+    void *policy = NULL;
+    struct pc_policy_options popt = {
+        .max_entries = opt->max_pages,
+        .policy = opt->policy,
+        .objective = opt->objective,
+        .stride = sizeof(struct pc_frame),
+        .evict = pc_evict_victim,
+    };
     quire_status rc;
 
     *cache = NULL;
@@ -46,19 +54,27 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
         return ra_fail(QUIRE_NOMEM, "cache: no memory for the handle");
     c->frame_bytes = opt->max_pages * sizeof(struct pc_frame);
     c->table_bytes = pc_table_bytes(opt->max_pages);
+    c->policy_bytes = pc_policy_bytes(&popt);
     rc = ra_table_alloc(pool, c->frame_bytes, &frames);
     if (rc != QUIRE_OK)
         goto out;
     rc = ra_table_alloc(pool, c->table_bytes, &table);
     if (rc != QUIRE_OK)
         goto out;
+    rc = ra_table_alloc(pool, c->policy_bytes, &policy);
+    if (rc != QUIRE_OK)
+        goto out;
 
     c->pool = pool;
     c->opt = *opt;
     c->nframes = opt->max_pages;
-    c->batch = pc_batch_of(opt->max_pages);
+    c->batch = opt->synchronous ? 1 : pc_batch_of(opt->max_pages);
     c->capacity = opt->capacity_bytes;
     c->frames = frames;
+    popt.counts = (unsigned char *)frames + offsetof(struct pc_frame, uses);
+    popt.ctx = c;
+    c->policy_mem = policy;
+    pc_policy_init(&c->policy, &popt, policy);
     for (uint32_t i = 0; i < c->nframes; i++) {
         /* relaxed: handed to other threads with the cache itself */
         atomic_store_explicit(&c->frames[i].key, PC_KEY_NONE,
@@ -74,14 +90,18 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
         ra_cond_init(&c->waits[i].cond);
     }
     ra_mutex_init(&c->reclaim, RA_RANK_PC_RECLAIM);
+    ra_mutex_init(&c->policy_lock, RA_RANK_PC_POLICY);
     ra_mutex_init(&c->free_lock, RA_RANK_PC_FREE);
     ra_pool_set_pressure(pool, pc_pressure, c);
     *cache = c;
     c = NULL; /* handed over, with all that it holds */
     frames = NULL;
     table = NULL;
+    policy = NULL;
 
 out:
+    if (policy != NULL)
+        ra_table_free(pool, policy, pc_policy_bytes(&popt));
     if (table != NULL)
         ra_table_free(pool, table, pc_table_bytes(opt->max_pages));
     if (frames != NULL)
@@ -129,6 +149,7 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     (void)leaks_expected;
 
     ra_mutex_fini(&c->free_lock);
+    ra_mutex_fini(&c->policy_lock);
     ra_mutex_fini(&c->reclaim);
     for (unsigned i = 0; i < PC_NWAITS; i++) {
         pthread_cond_destroy(&c->waits[i].cond);
@@ -136,6 +157,7 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     }
     for (unsigned i = 0; i < PC_NSTRIPES; i++)
         ra_mutex_fini(&c->stripes[i]);
+    ra_table_free(c->pool, c->policy_mem, c->policy_bytes);
     ra_table_free(c->pool, c->table.buckets, c->table_bytes);
     ra_table_free(c->pool, c->frames, c->frame_bytes);
     ra_obj_free(sys, c);
@@ -211,6 +233,9 @@ static bool pc_check_frame(const struct pc_cache *c, uint32_t i,
     int64_t depth;
 
     sum->charged += weight;
+    if ((c->policy.engine.nodes[i].queue != PC_QUEUE_NONE) !=
+        pc_state_resident(s))
+        return pc_broken(c, "PC-10: queues of a frame", i);
     if ((s & PC_ST_GONE) != 0 && key != PC_KEY_NONE)
         return pc_broken(c, "PC-1: key of a frame that has left", i);
     if ((s & PC_ST_FREE) != 0) {
@@ -235,6 +260,8 @@ static bool pc_check_frame(const struct pc_cache *c, uint32_t i,
     if ((s & PC_ST_LOADING) == 0) {
         if (!has_page || weight == 0)
             return pc_broken(c, "PC-1: page of a resident frame", i);
+        if (c->policy.engine.nodes[i].weight != weight)
+            return pc_broken(c, "PC-10: weight of a frame", i);
         sum->pages++;
     } else if (pc_state_pins(s) == 0 || weight != 0) {
         return pc_broken(c, "PC-6: loading frame", i);
@@ -263,6 +290,8 @@ bool pc_check_cache(struct pc_cache *cache)
         if (!pc_check_frame(c, i, &sum))
             return false;
     }
+    if (!pc_policy_check(&c->policy) || c->policy.engine.n != sum.pages)
+        return pc_broken(c, "PC-10: the policy's queues", sum.pages);
     if (pc_table_count(&c->table, &overflows) != sum.listed)
         return pc_broken(c, "PC-5: words in the table", sum.listed);
     if (overflows != sum.depth)

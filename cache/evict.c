@@ -1,12 +1,14 @@
 /*
- * evict.c - making room: the clock, limbo, removal callbacks.
+ * evict.c - making room: victims, limbo, removal callbacks.
  *
  * Whoever needs room makes it, on his own thread: the cache starts none. One
  * thread at a time reclaims, under the lock `reclaim`; the others wait for it
  * and then look again. A round is
  *
- *     take the limbo list; if that is not enough, turn the clock hand:
- *     detach victims, which go to limbo, and take the list again
+ *     take the limbo list; if that is not enough, let the policy choose
+ *     (policy.c): victims become orphans as they are chosen, under its lock;
+ *     after that they leave the table, go to limbo, and the list is taken
+ *     again
  *     wait for one grace period, for all of them together
  *     for each: removal callback, its bytes off the books, frame to the free
  *     list (PC-3)
@@ -15,11 +17,9 @@
  * is picked up by the next round, or, once there is a batch of it, by the next
  * miss (pc_evict_help()).
  *
- * The clock is plain: a reference bit for each frame, set by use, cleared when
- * the hand passes, evicted when it finds it clear. Pinned and loading frames
- * are passed over. A scan is bounded: two turns, in which every unpinned page
- * meets the hand with its bit clear at least once unless it is being used, and
- * a third that no longer asks for the bit.
+ * Frames are in the policy's queues while their pages are resident (PC-10):
+ * entered by the loader as it clears LOADING, taken out by whoever makes them
+ * orphans. A pinned one that is met goes to the other end of its queue.
  *
  * Out of memory is said only of what stays so. A round that freed nothing may
  * have missed a page that was on its way: between its last unpin and the limbo
@@ -87,64 +87,69 @@ static void pc_limbo_take(struct pc_cache *c, struct pc_haul *haul)
     atomic_fetch_sub_explicit(&c->nlimbo, n, memory_order_relaxed);
 }
 
-static bool pc_enough(const struct pc_haul *haul, uint64_t want_frames,
-                      uint64_t want_bytes)
+static bool pc_enough(const struct pc_haul *haul, const struct pc_want *need)
 {
-    return haul->nframes >= want_frames && haul->nbytes >= want_bytes;
+    return haul->nframes >= need->entries && haul->nbytes >= need->bytes;
 }
 
-/* Evict `frame`, counting it in `haul` although it is only in limbo yet. */
-static bool pc_victim(struct pc_cache *c, uint32_t frame, struct pc_haul *haul)
+bool pc_evict_victim(void *cache, uint32_t frame)
 {
-    uint64_t nbytes = pc_weight(&c->frames[frame]);
+    struct pc_cache *c = cache;
 
-    if (!pc_frame_detach(c, frame, QUIRE_CAUSE_EVICTED, true, false))
+    if (!pc_frame_orphan(c, frame, QUIRE_CAUSE_EVICTED, true))
         return false;
-    haul->nframes++;
-    haul->nbytes += nbytes;
+    /* `next` is free for us: the frame gets to limbo with our pin only. */
+    c->frames[frame].next = c->claimed;
+    c->claimed = frame + 1;
     return true;
 }
 
-/* Turn the hand until `haul`, which counts on from what it holds, is enough.
- * Under `reclaim`. */
-static void pc_clock(struct pc_cache *c, uint64_t want_frames,
-                     uint64_t want_bytes, struct pc_haul *haul)
+void pc_evict_admit(struct pc_cache *c, uint32_t frame, uint64_t key,
+                    uint64_t nbytes, bool to_main)
 {
-    /* relaxed: frames taken into use meanwhile are the next round's */
-    uint32_t n = atomic_load_explicit(&c->nused, memory_order_relaxed);
+    pc_policy_add(&c->policy, frame, pc_hash(key), (uint32_t)nbytes, to_main);
+}
 
+/* Evict the demoted pages that are remembered. Under policy_lock. */
+static void pc_evict_demoted(struct pc_cache *c, struct pc_want *want)
+{
     for (uint32_t i = 0; i < PC_NDEMOTED; i++) {
         uint32_t at;
 
-        if (pc_enough(haul, want_frames, want_bytes))
+        if (want->bytes == 0 && want->entries == 0)
             return;
-        /* relaxed, here and on `ref`: hints; the state word decides */
+        /* relaxed, both: hints; the state word decides */
         at = atomic_exchange_explicit(&c->demoted[i], 0, memory_order_relaxed);
         if (at != 0 &&
-            atomic_load_explicit(&c->frames[at - 1].ref,
-                                 memory_order_relaxed) == PC_REF_DEMOTED)
-            pc_victim(c, at - 1, haul);
+            atomic_load_explicit(&c->frames[at - 1].uses,
+                                 memory_order_relaxed) == PC_USES_DEMOTED)
+            (void)pc_policy_evict_one(&c->policy, at - 1, want);
     }
-    for (uint64_t step = 0; step < UINT64_C(3) * n; step++) {
-        struct pc_frame *f;
-        uint32_t frame;
+}
 
-        if (pc_enough(haul, want_frames, want_bytes))
-            return;
-        if (c->hand >= n)
-            c->hand = 0;
-        frame = c->hand++;
-        f = &c->frames[frame];
-        /* relaxed: a first look, for pc_frame_detach() to decide */
-        if (atomic_load_explicit(&f->state, memory_order_relaxed) != 0)
-            continue; /* pinned, loading, gone: PC-2 */
-        if (step < UINT64_C(2) * n &&
-            atomic_load_explicit(&f->ref, memory_order_relaxed) ==
-                PC_REF_USED) {
-            atomic_store_explicit(&f->ref, PC_REF_CLEAR, memory_order_relaxed);
-            continue;
-        }
-        pc_victim(c, frame, haul);
+/* Let the policy evict until `haul`, with what goes to limbo by that, is as
+ * much as *need says. Under `reclaim`. */
+static void pc_evict_choose(struct pc_cache *c, const struct pc_want *need,
+                            const struct pc_haul *haul)
+{
+    struct pc_want want = *need;
+    uint64_t capacity;
+
+    want.bytes -= ra_min_u64(want.bytes, haul->nbytes);
+    want.entries -= ra_min_u64(want.entries, haul->nframes);
+    ra_mutex_lock(&c->policy_lock);
+    pc_evict_demoted(c, &want);
+    /* Shares are of what there is; of the capacity where that is less. */
+    capacity = c->policy.engine.weight + want.incoming;
+    if (c->capacity != 0)
+        capacity = ra_min_u64(capacity, c->capacity);
+    (void)pc_policy_evict(&c->policy, capacity, &want);
+    ra_mutex_unlock(&c->policy_lock);
+    while (c->claimed != 0) {
+        uint32_t frame = c->claimed - 1;
+
+        c->claimed = c->frames[frame].next;
+        pc_frame_forget(c, frame, false);
     }
 }
 
@@ -173,27 +178,26 @@ static void pc_frame_leave(struct pc_cache *c, uint32_t frame)
 }
 
 /*
- * One round, under `reclaim`: at least `want_frames` and `want_bytes` if they
- * can be had. The first freed frame is not put on the free list but claimed
- * and given to *mine, if that is not NULL, so that the caller's work is never
- * snatched away whole. Returns the bytes given back; *nfreed counts frames.
+ * One round, under `reclaim`: what *need says if it can be had. The first freed
+ * frame is not put on the free list but claimed and given to *mine, if that is
+ * not NULL, so that the caller's work is never snatched away whole. Returns the
+ * bytes given back; *nfreed counts frames.
  */
-static uint64_t pc_round(struct pc_cache *c, uint64_t want_frames,
-                         uint64_t want_bytes, uint32_t *mine, uint64_t *nfreed)
+static uint64_t pc_round(struct pc_cache *c, const struct pc_want *need,
+                         uint32_t *mine, uint64_t *nfreed)
 {
     struct pc_haul haul = { 0 };
 
     pc_limbo_take(c, &haul);
-    if (!pc_enough(&haul, want_frames, want_bytes)) {
-        struct pc_haul more = haul;
-
-        pc_clock(c, want_frames, want_bytes, &more);
+    if (!pc_enough(&haul, need)) {
+        pc_evict_choose(c, need, &haul);
         pc_limbo_take(c, &haul);
     }
     *nfreed = haul.nframes;
     if (haul.list == 0)
         return 0;
-    pc_grace(); /* PC-3 */
+    if (!c->opt.synchronous) /* then there are no readers */
+        pc_grace();          /* PC-3 */
     while (haul.list != 0) {
         uint32_t frame = haul.list - 1;
 
@@ -310,6 +314,7 @@ static quire_status pc_fail_pinned(struct pc_cache *c, const char *what,
 
 quire_status pc_evict_claim(struct pc_cache *c, uint32_t *frame)
 {
+    const struct pc_want need = { .entries = c->batch };
     uint64_t nfreed;
 
     *frame = pc_frame_pop(c);
@@ -321,7 +326,7 @@ quire_status pc_evict_claim(struct pc_cache *c, uint32_t *frame)
         *frame = pc_frame_pop(c);
         if (*frame != PC_FRAME_NONE)
             break;
-        pc_round(c, c->batch, 0, frame, &nfreed);
+        pc_round(c, &need, frame, &nfreed);
         if (*frame != PC_FRAME_NONE)
             break;
         if (nfreed == 0 && pc_evict_settled(c, true))
@@ -350,11 +355,33 @@ static bool pc_charge(struct pc_cache *c, uint64_t nbytes)
     return true;
 }
 
-quire_status pc_evict_charge(struct pc_cache *c, uint64_t nbytes)
+/* What to evict for `nbytes` that do not fit. */
+static uint64_t pc_charge_want(struct pc_cache *c, uint64_t nbytes)
 {
-    bool charged = pc_charge(c, nbytes);
+    /* relaxed: a figure, which the charge that follows verifies */
+    uint64_t sum = atomic_load_explicit(&c->charged_bytes,
+                                        memory_order_relaxed);
+
+    if (c->opt.synchronous)
+        return sum > c->capacity - nbytes ? sum - (c->capacity - nbytes) : 1;
+    /* A batch, so that those who come next need no round of their own; what
+     * others charge meanwhile costs another round. */
+    return ra_max_u64(nbytes, c->capacity / 32);
+}
+
+quire_status pc_evict_charge(struct pc_cache *c, uint64_t key, uint64_t nbytes,
+                             bool *to_main)
+{
+    struct pc_want need = { .incoming = nbytes };
+    bool charged;
     uint64_t nfreed;
 
+    if (c->capacity == 0 || nbytes <= c->capacity) {
+        ra_mutex_lock(&c->policy_lock);
+        *to_main = pc_policy_miss(&c->policy, pc_hash(key), (uint32_t)nbytes);
+        ra_mutex_unlock(&c->policy_lock);
+    }
+    charged = pc_charge(c, nbytes);
     if (charged)
         return QUIRE_OK;
     if (nbytes > c->capacity)
@@ -368,9 +395,9 @@ quire_status pc_evict_charge(struct pc_cache *c, uint64_t nbytes)
         charged = pc_charge(c, nbytes);
         if (charged)
             break;
-        /* A batch, so that those who come next need no round of their own;
-         * what others charge meanwhile costs another turn of this loop. */
-        pc_round(c, 0, ra_max_u64(nbytes, c->capacity / 32), NULL, &nfreed);
+        need.bytes = pc_charge_want(c, nbytes);
+        need.to_main = *to_main;
+        pc_round(c, &need, NULL, &nfreed);
         if (nfreed == 0 && pc_evict_settled(c, false)) {
             charged = pc_charge(c, nbytes);
             break;
@@ -385,6 +412,7 @@ quire_status pc_evict_charge(struct pc_cache *c, uint64_t nbytes)
 
 uint64_t pc_evict(struct pc_cache *cache, uint64_t nbytes)
 {
+    struct pc_want need = { 0 };
     uint64_t nfreed;
     uint64_t gone;
     /* relaxed: a figure */
@@ -395,21 +423,24 @@ uint64_t pc_evict(struct pc_cache *cache, uint64_t nbytes)
         return 0; /* PC-4 */
     pc_reclaim_lock(cache);
     /* A 32nd of what there is, at least: one grace period for many pages. */
-    gone = pc_round(cache, 0, ra_max_u64(nbytes, charged / 32), NULL, &nfreed);
+    need.bytes = ra_max_u64(nbytes, charged / 32);
+    gone = pc_round(cache, &need, NULL, &nfreed);
+    need.bytes = nbytes;
     if (nfreed == 0 && nbytes > 0 && !pc_evict_settled(cache, false))
-        gone = pc_round(cache, 0, nbytes, NULL, &nfreed);
+        gone = pc_round(cache, &need, NULL, &nfreed);
     pc_reclaim_unlock(cache);
     return gone;
 }
 
 void pc_reclaim(struct pc_cache *cache)
 {
+    const struct pc_want nothing = { 0 };
     uint64_t nfreed;
 
     if (pc_read_inside() || pc_self.reclaiming)
         return; /* PC-4 */
     pc_reclaim_lock(cache);
-    pc_round(cache, 0, 0, NULL, &nfreed);
+    pc_round(cache, &nothing, NULL, &nfreed);
     pc_reclaim_unlock(cache);
 }
 
@@ -431,11 +462,11 @@ void pc_demote(struct pc_cache *cache, uint64_t key)
     frame = pc_table_find(&cache->table, cache->frames, key);
     if (frame != PC_FRAME_NONE) {
         /* relaxed, all: hints. When more pages are demoted than there are
-         * places, the oldest are left to the hand, with their bit clear. */
+         * places, the oldest are left to the policy, as unused. */
         uint32_t at = atomic_fetch_add_explicit(&cache->demoted_next, 1,
                                                 memory_order_relaxed);
 
-        atomic_store_explicit(&cache->frames[frame].ref, PC_REF_DEMOTED,
+        atomic_store_explicit(&cache->frames[frame].uses, PC_USES_DEMOTED,
                               memory_order_relaxed);
         atomic_store_explicit(&cache->demoted[at % PC_NDEMOTED], frame + 1,
                               memory_order_relaxed);

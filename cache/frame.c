@@ -96,7 +96,7 @@ uint64_t pc_frame_unpin(struct pc_cache *c, uint32_t frame)
         /* release: the holder's reads of the page end before the pin does;
          * acquire: of an orphan the last one sees what all others did, and
          * hands it on to limbo. Pairs with itself and with the acquire of the
-         * exchange in pc_frame_detach(). */
+         * exchange in pc_frame_orphan(). */
     } while (!atomic_compare_exchange_weak_explicit(
         &f->state, &s, next, memory_order_acq_rel, memory_order_relaxed));
     if ((next & PC_ST_LIMBO) != 0)
@@ -135,14 +135,12 @@ void pc_repin(struct pc_cache *cache, uint32_t frame)
         &f->state, &s, s + 1, memory_order_relaxed, memory_order_relaxed));
 }
 
-bool pc_frame_detach(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
-                     bool only_unpinned, bool locked)
+bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
+                     bool only_unpinned)
 {
     struct pc_frame *f = &c->frames[frame];
     pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
-    struct ra_mutex *stripe;
     pc_state next;
-    uint64_t key;
 
     do {
         if (!pc_state_detach(s, cause, only_unpinned, &next))
@@ -155,8 +153,7 @@ bool pc_frame_detach(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
     /* Ours to take apart, by the pin in `next`. relaxed: nobody else writes
      * the key now, and a section that begins after the grace period that is
      * to come sees it cleared. */
-    key = atomic_load_explicit(&f->key, memory_order_relaxed);
-    f->gone_key = key;
+    f->gone_key = atomic_load_explicit(&f->key, memory_order_relaxed);
     atomic_store_explicit(&f->key, PC_KEY_NONE, memory_order_relaxed);
     if ((s & PC_ST_LOADING) == 0) {
         /* relaxed, both: figures. A loading page is not yet in them; its
@@ -167,13 +164,33 @@ bool pc_frame_detach(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
             atomic_load_explicit(&f->weight, memory_order_relaxed),
             memory_order_relaxed);
     }
-    stripe = pc_stripe_of(c, key);
+    return true;
+}
+
+void pc_frame_forget(struct pc_cache *c, uint32_t frame, bool locked)
+{
+    uint64_t key = c->frames[frame].gone_key;
+    struct ra_mutex *stripe = pc_stripe_of(c, key);
+
     if (!locked)
         ra_mutex_lock(stripe);
     pc_table_remove(&c->table, key, frame);
     if (!locked)
         ra_mutex_unlock(stripe);
     pc_frame_unpin(c, frame);
+}
+
+bool pc_frame_detach(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
+                     bool only_unpinned, bool locked)
+{
+    if (!pc_frame_orphan(c, frame, cause, only_unpinned))
+        return false;
+    /* A loader enters its frame into the queues under this lock unless it
+     * finds it an orphan: it has done so, or won't (PC-10). */
+    ra_mutex_lock(&c->policy_lock);
+    pc_policy_del(&c->policy, frame);
+    ra_mutex_unlock(&c->policy_lock);
+    pc_frame_forget(c, frame, locked);
     return true;
 }
 
@@ -211,7 +228,7 @@ void pc_frame_reset(struct pc_cache *c, uint32_t frame)
     /* relaxed, all: nobody can find the frame (PC-3) */
     atomic_store_explicit(&f->payload, NULL, memory_order_relaxed);
     atomic_store_explicit(&f->weight, 0, memory_order_relaxed);
-    atomic_store_explicit(&f->ref, PC_REF_CLEAR, memory_order_relaxed);
+    atomic_store_explicit(&f->uses, 0, memory_order_relaxed);
     atomic_store_explicit(&f->state, PC_ST_LOADING | 1, memory_order_relaxed);
 }
 

@@ -98,7 +98,7 @@ const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
         pc_hint_set(hint, at);
         pc_count(&cache->hits_table);
     }
-    pc_frame_touch(&cache->frames[at]);
+    (void)pc_frame_touch(cache, at, key);
     if (frame != NULL)
         *frame = at;
     /* relaxed: came with the key or the state; it stays until the frame is
@@ -191,8 +191,9 @@ static quire_status pc_load_wait(struct pc_cache *c, uint32_t frame)
 }
 
 /* The page of `load` has come: make it resident, wake who waits. */
-static void pc_load_done(struct pc_cache *c, const struct pc_load *load,
-                         const struct quire_page *page)
+static void pc_load_done(struct pc_cache *c, uint64_t key,
+                         const struct pc_load *load,
+                         const struct quire_page *page, bool to_main)
 {
     struct pc_frame *f = &c->frames[load->frame];
     pc_state was;
@@ -200,9 +201,13 @@ static void pc_load_done(struct pc_cache *c, const struct pc_load *load,
     pc_frame_fill(f, page);
     /* relaxed, here and below: figures */
     atomic_fetch_add_explicit(&c->npages, 1, memory_order_relaxed);
+    ra_mutex_lock(&c->policy_lock);
     /* release: pairs with the acquire of whoever finds it resident */
     was = atomic_fetch_and_explicit(&f->state, ~PC_ST_LOADING,
                                     memory_order_release);
+    if ((was & PC_ST_ORPHAN) == 0) /* see pc_frame_detach() */
+        pc_evict_admit(c, load->frame, key, page->weight_bytes, to_main);
+    ra_mutex_unlock(&c->policy_lock);
     if ((was & PC_ST_ORPHAN) != 0) { /* removed meanwhile */
         atomic_fetch_sub_explicit(&c->npages, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&c->gone_bytes, page->weight_bytes,
@@ -233,7 +238,7 @@ static void pc_load_fail(struct pc_cache *c, uint64_t key, struct pc_load *load)
         &f->state, &s, (s & ~PC_ST_LOADING) | PC_ST_ORPHAN | PC_ST_FAILED,
         memory_order_release, memory_order_relaxed));
     if ((s & PC_ST_ORPHAN) == 0) { /* else it was removed, and this is done */
-        /* relaxed: see pc_frame_detach() */
+        /* relaxed: see pc_frame_orphan() */
         atomic_store_explicit(&f->key, PC_KEY_NONE, memory_order_relaxed);
         pc_table_remove(&c->table, key, load->frame);
     }
@@ -274,6 +279,7 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
     };
     struct quire_page page = { 0 };
     bool loaded = false; /* the page is ours to give back */
+    bool to_main = false;
 
     pc_count(&c->loads);
     pc_self.loads = &load;
@@ -287,11 +293,11 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
     load.rc = pc_page_check(&page);
     if (load.rc != QUIRE_OK)
         goto out;
-    load.rc = pc_evict_charge(c, page.weight_bytes);
+    load.rc = pc_evict_charge(c, key, page.weight_bytes, &to_main);
 
 out:
     if (load.rc == QUIRE_OK) {
-        pc_load_done(c, &load, &page);
+        pc_load_done(c, key, &load, &page, to_main);
         return QUIRE_OK;
     }
     pc_load_fail(c, key, &load);
@@ -401,8 +407,11 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     }
     if (rc != QUIRE_OK)
         return rc;
-    if (!load)
-        pc_frame_touch(&cache->frames[at]);
+    if (!load && pc_frame_touch(cache, at, key) && cache->opt.synchronous) {
+        ra_mutex_lock(&cache->policy_lock);
+        pc_policy_drain(&cache->policy); /* so that no sampled hit is lost */
+        ra_mutex_unlock(&cache->policy_lock);
+    }
     /* relaxed: came with the state, and stays while pinned (PC-2) */
     *payload = atomic_load_explicit(&cache->frames[at].payload,
                                     memory_order_relaxed);
@@ -432,6 +441,7 @@ quire_status pc_insert(struct pc_cache *cache, uint64_t key,
     struct ra_mutex *stripe = pc_stripe_of(cache, key);
     uint32_t fresh = PC_FRAME_NONE;
     bool charged = false;
+    bool to_main = false;
     uint32_t old;
     quire_status rc = pc_may_wait("cache: insert");
 
@@ -446,7 +456,7 @@ quire_status pc_insert(struct pc_cache *cache, uint64_t key,
     rc = pc_evict_claim(cache, &fresh);
     if (rc != QUIRE_OK)
         return rc;
-    rc = pc_evict_charge(cache, page->weight_bytes);
+    rc = pc_evict_charge(cache, key, page->weight_bytes, &to_main);
     if (rc != QUIRE_OK)
         goto out;
     charged = true;
@@ -471,6 +481,9 @@ quire_status pc_insert(struct pc_cache *cache, uint64_t key,
         goto unlock;
     }
     atomic_fetch_add_explicit(&cache->npages, 1, memory_order_relaxed);
+    ra_mutex_lock(&cache->policy_lock);
+    pc_evict_admit(cache, fresh, key, page->weight_bytes, to_main);
+    ra_mutex_unlock(&cache->policy_lock);
     if (old != PC_FRAME_NONE) /* false: an evictor was faster, as good */
         pc_frame_detach(cache, old, QUIRE_CAUSE_REPLACED, false, true);
     pc_frame_unpin(cache, fresh);

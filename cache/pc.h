@@ -31,6 +31,9 @@ struct pc_options {
                     quire_cause cause);
     void *ctx;
     bool background; /* run the evicting thread */
+    enum quire_objective objective;
+    enum quire_policy policy;
+    bool synchronous; /* see struct quire_cache_options */
     struct ra_log log;
 };
 

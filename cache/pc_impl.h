@@ -28,6 +28,7 @@
 #include <stdatomic.h>
 
 #include "cache/pc.h"
+#include "cache/policy.h"
 
 #define PC_CACHE_LINE 64         /* bytes */
 #define PC_KEY_NONE UINT64_MAX   /* the key of a frame that holds no page */
@@ -124,10 +125,9 @@ static inline bool pc_state_detach(pc_state s, enum quire_cause cause,
 
 /* ---- frames ---- */
 
-/* Values of `ref`. */
-#define PC_REF_CLEAR 0   /* not used since the hand passed */
-#define PC_REF_USED 1    /* used: spared once */
-#define PC_REF_DEMOTED 2 /* as CLEAR; wanted as the next victim */
+/* `uses`: how often the page was used since the policy last looked, in
+ * PC_COUNT_BITS, up to the policy's limit; or this: wanted as next victim. */
+#define PC_USES_DEMOTED 0x80u
 
 struct pc_load;
 
@@ -151,7 +151,7 @@ struct pc_frame {
      * written by whoever puts it there. */
     uint32_t next;
     _Atomic uint8_t kind; /* enum quire_kind; as `weight` */
-    _Atomic uint8_t ref;  /* atomic; PC_REF_*; any order will do: a hint */
+    _Atomic uint8_t uses; /* atomic; any order will do: a hint */
 };
 
 static_assert(sizeof(struct pc_frame) == PC_CACHE_LINE, "PC-1: one line");
@@ -248,7 +248,15 @@ struct pc_cache {
     struct pc_wait waits[PC_NWAITS];
     struct ra_mutex stripes[PC_NSTRIPES]; /* rank PC_STRIPE */
     struct ra_mutex reclaim;              /* rank PC_RECLAIM */
-    uint32_t hand;                        /* frame index; under reclaim */
+    uint32_t claimed; /* frame index + 1, 0 none: orphans of this round, by
+                         `next`; under reclaim */
+
+    struct ra_mutex policy_lock; /* rank PC_POLICY */
+    void *policy_mem;            /* immutable */
+    size_t policy_bytes;         /* immutable */
+    /* Under policy_lock, but for what policy.h says is atomic. Entries are
+     * frames; resident ones are in its queues (PC-10). */
+    struct pc_policy policy;
 
     struct ra_mutex free_lock; /* rank PC_FREE */
     uint32_t free_head;        /* frame index + 1, 0 none; under free_lock */
@@ -337,6 +345,13 @@ uint64_t pc_frame_unpin(struct pc_cache *c, uint32_t frame);
 bool pc_frame_detach(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
                      bool only_unpinned, bool locked);
 
+/* Its two halves, for the evictor: the frame is an orphan with the caller's
+ * pin between them. The first takes no lock, the second the stripe's unless
+ * `locked`. The policy's queues are the caller's business. */
+bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
+                     bool only_unpinned);
+void pc_frame_forget(struct pc_cache *c, uint32_t frame, bool locked);
+
 /* Take a frame from the free list: LOADING, one pin, no key. */
 uint32_t pc_frame_pop(struct pc_cache *c);
 
@@ -349,12 +364,22 @@ void pc_frame_push(struct pc_cache *c, uint32_t frame);
 /* Give `frame`, claimed or loading, its page. */
 void pc_frame_fill(struct pc_frame *f, const struct quire_page *page);
 
-/* Note a use, by one store if there is something to note. */
-static inline void pc_frame_touch(struct pc_frame *f)
+/* Note a use of `frame`, by one store if there is something to note; those of
+ * sampled keys also in the policy's ring. Returns whether that gets full. */
+static inline bool pc_frame_touch(struct pc_cache *c, uint32_t frame,
+                                  uint64_t key)
 {
-    /* relaxed: a hint for the clock hand, nothing hangs on it */
-    if (atomic_load_explicit(&f->ref, memory_order_relaxed) != PC_REF_USED)
-        atomic_store_explicit(&f->ref, PC_REF_USED, memory_order_relaxed);
+    struct pc_frame *f = &c->frames[frame];
+    /* relaxed, all: hints for the policy, nothing hangs on them */
+    unsigned uses = atomic_load_explicit(&f->uses, memory_order_relaxed);
+
+    if ((uses & PC_COUNT_BITS) < atomic_load_explicit(&c->policy.count_max,
+                                                      memory_order_relaxed))
+        atomic_store_explicit(&f->uses, (uint8_t)((uses & PC_COUNT_BITS) + 1),
+                              memory_order_relaxed);
+    return pc_policy_sample(&c->policy, pc_hash(key),
+                            atomic_load_explicit(&f->weight,
+                                                 memory_order_relaxed));
 }
 
 /* ---- evict.c ---- */
@@ -366,10 +391,19 @@ static inline void pc_frame_touch(struct pc_frame *f)
 quire_status pc_evict_claim(struct pc_cache *c,
                             uint32_t *frame) QUIRE_MUST_CHECK;
 
-/* Charge `nbytes`, evicting if that passes the capacity. NOMEM with the pinned
- * figures, and nothing charged. */
-quire_status pc_evict_charge(struct pc_cache *c,
-                             uint64_t nbytes) QUIRE_MUST_CHECK;
+/* Charge the `nbytes` of the page of `key`, evicting if that passes the
+ * capacity. NOMEM with the pinned figures, and nothing charged. *to_main is
+ * for pc_evict_admit(). */
+quire_status pc_evict_charge(struct pc_cache *c, uint64_t key, uint64_t nbytes,
+                             bool *to_main) QUIRE_MUST_CHECK;
+
+/* Enter `frame`, of a key and weight, into the policy's queues. Under
+ * policy_lock, by a holder of a pin. */
+void pc_evict_admit(struct pc_cache *c, uint32_t frame, uint64_t key,
+                    uint64_t nbytes, bool to_main);
+
+/* The policy's callback: make `frame` an orphan, if it isn't pinned. */
+bool pc_evict_victim(void *cache, uint32_t frame);
 
 /* Reclaim if limbo has grown to a batch and nobody else is at it. */
 void pc_evict_help(struct pc_cache *c);

@@ -388,6 +388,8 @@ void pc_engine_del(struct pc_engine *e, uint32_t entry)
     if (e->config->rule == PC_RULE_DUAL)
         pc_heap_del(e, entry);
     e->weight -= e->nodes[entry].weight;
+    if ((e->nodes[entry].sample & e->sample_mask) == 0)
+        e->sampled -= e->nodes[entry].weight;
     e->n--;
     pc_queue_unlink(e, entry);
 }
@@ -650,6 +652,8 @@ void pc_engine_add(struct pc_engine *e, uint32_t entry, uint32_t hash,
     node->weight = weight;
     pc_queue_push(e, entry, to_main ? PC_QUEUE_MAIN : PC_QUEUE_WINDOW);
     e->weight += weight;
+    if ((node->sample & e->sample_mask) == 0)
+        e->sampled += weight;
     e->n++;
     if (e->config->rule == PC_RULE_DUAL)
         pc_heap_add(e, entry);
@@ -702,6 +706,7 @@ void pc_engine_clear(struct pc_engine *e)
     memset(&e->main, 0, sizeof(e->main));
     e->n = 0;
     e->weight = 0;
+    e->sampled = 0;
     e->heap_n = 0;
     e->clock = 0;
     if (e->ghost.ring != NULL) {

@@ -106,6 +106,8 @@ struct pc_engine {
     /* Bytes that the queues' shares are parts of. */
     uint64_t capacity;
     uint64_t weight; /* bytes in both queues */
+    uint32_t sample_mask; /* as the policy's, and ... */
+    uint64_t sampled;     /* ... bytes of sampled entries */
     const struct pc_config *config;
     struct pc_queue window;
     struct pc_queue main;
@@ -163,11 +165,12 @@ struct pc_policy {
     double mean_sq;    /* of its square */
     struct pc_shadow shadows[PC_NCONFIGS];
     uint32_t ring_done;             /* hits handed on */
+    char pad_hot[64];
     /* Written without a lock: hits may be lost, and are counted as they come;
      * the mask is read by every hit. */
     _Atomic uint32_t sample_mask; /* sampled: (hash & mask) == 0 */
     _Atomic uint8_t count_max;    /* where counters stop */
-    char pad[64];
+    char pad_ring[64];
     _Atomic uint32_t ring_next;
     _Atomic uint64_t ring[PC_RING_LEN]; /* weight << 32 | hash */
 };

@@ -16,6 +16,11 @@
 #include "cache/pc_impl.h"
 #include "tests/test.h"
 
+/* Tests that expect certain victims ask for the plain clock. */
+#ifndef ENV_POLICY
+#define ENV_POLICY QUIRE_POLICY_ADAPTIVE
+#endif
+
 #define PAGE_WORDS 16u /* words of a test page */
 
 /* A door at which threads wait until it is opened. */
@@ -174,6 +179,7 @@ static inline void env_init(struct env *e, uint32_t max_pages,
                               .load = env_load,
                               .removed = env_removed,
                               .ctx = e,
+                              .policy = ENV_POLICY,
                               .log = { env_log, e } };
 
     memset(e, 0, sizeof(*e));
