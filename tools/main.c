@@ -20,6 +20,7 @@ static const struct {
     { "stat", cmd_stat, "print the store's figures" },
     { "verify", cmd_verify, "check every page of every revision" },
     { "gen", cmd_gen, "make sample records" },
+    { "replay", cmd_replay, "replay a trace of requests through the cache" },
 };
 
 static int help(void)

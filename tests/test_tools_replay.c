@@ -1,0 +1,171 @@
+/*
+ * quire replay: figures of traces whose answer is known, sizes, refusals.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/lib_run.h"
+
+static char dir[] = "/tmp/quire-replay-XXXXXX";
+static char file[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    snprintf(file, sizeof(file), "%s/some.txt", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(file);
+    return rmdir(dir);
+}
+
+static void put_trace(const char *text)
+{
+    FILE *f = fopen(file, "w");
+
+    CHECK(f != NULL);
+    CHECK(fputs(text, f) >= 0);
+    CHECK_EQ(fclose(f), 0);
+}
+
+/* All fits: every request hits but an object's first; sizes count by byte, and
+ * an object keeps its first. */
+static void test_all_fits(void **state)
+{
+    struct run r = { 0 };
+
+    (void)state;
+    put_trace("1 10\n2 30\n1 99\n\n1 10\r\n2");
+    run(&r, "replay", file, "--memory", "100%,40", "--json", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_STR_EQ(r.out,
+                 "{\"trace\": \"some\", \"fraction\": 1, \"capacity\": 40, "
+                 "\"request_hit_ratio\": 0.600000, "
+                 "\"byte_hit_ratio\": 0.555556}\n"
+                 "{\"trace\": \"some\", \"fraction\": 1, \"capacity\": 40, "
+                 "\"request_hit_ratio\": 0.600000, "
+                 "\"byte_hit_ratio\": 0.555556}\n");
+    run_free(&r);
+}
+
+/* An object larger than the cache bypasses it and evicts nothing. */
+static void test_bypass(void **state)
+{
+    struct run r = { 0 };
+
+    (void)state;
+    put_trace("1 1\n2 50\n1 1\n2 50\n1 1\n");
+    run(&r, "replay", file, "--memory", "10", "--json", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK(strstr(r.out, "\"request_hit_ratio\": 0.400000") != NULL);
+    run_free(&r);
+}
+
+/* A loop of four through three: recency alone never hits. The capacity is
+ * used to the last unit: of three objects none is evicted. */
+static void test_exact_capacity(void **state)
+{
+    char text[2000] = "";
+    struct run r = { 0 };
+
+    (void)state;
+    for (unsigned i = 0; i < 400; i++)
+        sprintf(text + strlen(text), "%u\n", i % 4);
+    put_trace(text);
+    run(&r, "replay", file, "--memory", "3,4", "--policy", "clock",
+              "--json", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK(strstr(r.out, "\"capacity\": 3, \"request_hit_ratio\": 0.000000") !=
+          NULL);
+    CHECK(strstr(r.out, "\"capacity\": 4, \"request_hit_ratio\": 0.990000") !=
+          NULL);
+    run_free(&r);
+}
+
+/* Twice the same, under every policy and objective. */
+static void test_repeats_itself(void **state)
+{
+    static const char *const policies[] = { "adaptive", "tinylfu", "clock",
+                                            "greedy-dual" };
+    size_t cap = 400000;
+    char *text = malloc(cap);
+    size_t len = 0;
+    uint64_t seed = test_seed();
+
+    (void)state;
+    CHECK(text != NULL);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t n = test_rand_below(&seed, 3000);
+
+        n = n * n / 3000;
+        len += (size_t)sprintf(text + len, "%u %u\n", (unsigned)n,
+                               1 + (unsigned)(n * 7 % 50));
+    }
+    put_trace(text);
+    free(text);
+    for (size_t i = 0; i < 2 * ARRAY_LEN(policies); i++) {
+        const char *objective = i % 2 == 0 ? "requests" : "bytes";
+        struct run r[2] = { { 0 }, { 0 } };
+
+        for (unsigned n = 0; n < 2; n++) {
+            run(&r[n], "replay", file, "--memory", "1%,20%", "--json",
+                      "--policy", policies[i / 2], "--objective", objective,
+                      NULL);
+            CHECK_RUN(&r[n], 0);
+        }
+        CHECK_STR_EQ(r[0].out, r[1].out);
+        run_free(&r[0]);
+        run_free(&r[1]);
+    }
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *trace;
+        const char *memory;
+        int status;
+        const char *says;
+    } cases[] = {
+        { "1 1\n", "x", 2, "--memory x" },
+        { "1 1\n", "5,", 2, "--memory" },
+        { "1 1\n", "101%", 2, "--memory 101%" },
+        { "1 1\n", "0", 2, "--memory 0" },
+        { "", "1", 1, "no request" },
+        { "1 1\nkey 2\n", "1", 1, "line 2" },
+        { "1 1 1\n", "1", 1, "line 1" },
+        { "1 0\n", "1", 1, "size" },
+        { "99999999999999999999 1\n", "1", 1, "line 1" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct run r = { 0 };
+
+        put_trace(cases[i].trace);
+        run(&r, "replay", file, "--memory", cases[i].memory, NULL);
+        CHECK_CASE(cases[i].says);
+        CHECK_RUN(&r, cases[i].status);
+        CHECK_SAYS(&r, cases[i].says);
+        run_free(&r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_fits),
+        cmocka_unit_test(test_bypass),
+        cmocka_unit_test(test_exact_capacity),
+        cmocka_unit_test(test_repeats_itself),
+        cmocka_unit_test(test_refusals),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
