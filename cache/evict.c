@@ -107,7 +107,8 @@ bool pc_evict_victim(void *cache, uint32_t frame)
 void pc_evict_admit(struct pc_cache *c, uint32_t frame, uint64_t key,
                     uint64_t nbytes, bool to_main)
 {
-    pc_policy_add(&c->policy, frame, pc_hash(key), (uint32_t)nbytes, to_main);
+    pc_policy_add(&c->policy, frame, pc_sample_hash(key), (uint32_t)nbytes,
+                  to_main);
 }
 
 /* Evict the demoted pages that are remembered. Under policy_lock. */
@@ -378,7 +379,8 @@ quire_status pc_evict_charge(struct pc_cache *c, uint64_t key, uint64_t nbytes,
 
     if (c->capacity == 0 || nbytes <= c->capacity) {
         ra_mutex_lock(&c->policy_lock);
-        *to_main = pc_policy_miss(&c->policy, pc_hash(key), (uint32_t)nbytes);
+        *to_main = pc_policy_miss(&c->policy, pc_sample_hash(key),
+                                  (uint32_t)nbytes);
         ra_mutex_unlock(&c->policy_lock);
     }
     charged = pc_charge(c, nbytes);

@@ -189,6 +189,20 @@ static inline uint64_t pc_hash(uint64_t key)
     return key;
 }
 
+/* The policy's hash of a key. Its low bits, which choose the sample and are
+ * wanted at every hit, take one multiplication. */
+static inline uint64_t pc_sample_bits(uint64_t key)
+{
+    return ((key ^ key >> 32) * UINT64_C(0x9e3779b97f4a7c15)) >> 57;
+}
+
+static inline uint64_t pc_sample_hash(uint64_t key)
+{
+    return (pc_hash(key) & ~(uint64_t)(PC_RATE_MAX - 1)) | pc_sample_bits(key);
+}
+
+static_assert(PC_RATE_MAX == 1 << (64 - 57), "the low bits of the hash");
+
 /* Bytes that the table for `max_pages` frames needs. */
 size_t pc_table_bytes(uint32_t max_pages);
 
@@ -377,7 +391,9 @@ static inline bool pc_frame_touch(struct pc_cache *c, uint32_t frame,
                                                       memory_order_relaxed))
         atomic_store_explicit(&f->uses, (uint8_t)((uses & PC_COUNT_BITS) + 1),
                               memory_order_relaxed);
-    return pc_policy_sample(&c->policy, pc_hash(key),
+    if (QUIRE_LIKELY(!pc_policy_sampled(&c->policy, pc_sample_bits(key))))
+        return false;
+    return pc_policy_sample(&c->policy, pc_sample_hash(key),
                             atomic_load_explicit(&f->weight,
                                                  memory_order_relaxed));
 }

@@ -166,8 +166,8 @@ struct pc_policy {
     struct pc_shadow shadows[PC_NCONFIGS];
     uint32_t ring_done;             /* hits handed on */
     char pad_hot[64];
-    /* Written without a lock: hits may be lost, and are counted as they come;
-     * the mask is read by every hit. */
+    /* Read by every hit; hits themselves are noted without a lock, and may be
+     * lost. */
     _Atomic uint32_t sample_mask; /* sampled: (hash & mask) == 0 */
     _Atomic uint8_t count_max;    /* where counters stop */
     char pad_ring[64];
@@ -230,17 +230,24 @@ void pc_policy_drain(struct pc_policy *p);
 /* Verify the queues: every entry linked once, sums right. false: not so. */
 bool pc_policy_check(const struct pc_policy *p);
 
-/* Note a hit of `hash` if its key is sampled. Any thread, no lock. Returns
- * whether the ring is getting full. */
+/* Is a key with these low bits of the hash sampled? */
+static inline bool pc_policy_sampled(const struct pc_policy *p, uint64_t hash)
+{
+    /* relaxed: a sample, of which some may be lost */
+    return ((uint32_t)hash & atomic_load_explicit(&p->sample_mask,
+                                                  memory_order_relaxed)) == 0;
+}
+
+/* Note a hit of a sampled key. Any thread, no lock. Returns whether the ring is
+ * getting full. */
 static inline bool pc_policy_sample(struct pc_policy *p, uint64_t hash,
                                     uint32_t weight)
 {
     uint32_t at;
 
-    /* relaxed, all: a sample, of which some may be lost */
-    if (((uint32_t)hash &
-         atomic_load_explicit(&p->sample_mask, memory_order_relaxed)) != 0)
+    if (!pc_policy_sampled(p, hash))
         return false;
+    /* relaxed, all: as above */
     at = atomic_load_explicit(&p->ring_next, memory_order_relaxed);
     atomic_store_explicit(&p->ring[at & (PC_RING_LEN - 1)],
                           (uint64_t)weight << 32 | pc_policy_hash(hash),

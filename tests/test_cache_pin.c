@@ -1,6 +1,8 @@
 /*
  * Pins and loads: hits, hints, one load for many waiters, failures, misuse.
  */
+#include <sys/mman.h>
+
 #include "tests/test_cache_env.h"
 
 /* ---- look-up ---- */
@@ -589,9 +591,37 @@ static void test_repin(void **state)
     env_fini(&e);
 }
 
+/* A hit by hint stores nothing in a frame whose counter of uses is at its
+ * limit: the frames may be read-only. */
+static void test_hits_store_nothing(void **state)
+{
+    size_t nbytes;
+    pc_hint hints[8];
+    struct env e;
+
+    (void)state;
+    env_init(&e, 1024, 0);
+    nbytes = e.cache->frame_bytes;
+    for (uint64_t key = 0; key < 8; key++) {
+        atomic_init(&hints[key], PC_HINT_NONE);
+        env_touch(&e, key);
+    }
+    for (unsigned n = 0; n < 20; n++) {
+        if (n == 10)
+            CHECK_EQ(mprotect(e.cache->frames, nbytes, PROT_READ), 0);
+        pc_read_enter();
+        for (uint64_t key = 0; key < 8; key++)
+            page_check(pc_get(e.cache, key, &hints[key], NULL), key);
+        pc_read_exit();
+    }
+    CHECK_EQ(mprotect(e.cache->frames, nbytes, PROT_READ | PROT_WRITE), 0);
+    env_fini(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hits_store_nothing),
         cmocka_unit_test(test_pin_loads_once),
         cmocka_unit_test(test_reserved_key_is_refused),
         cmocka_unit_test(test_hint),
