@@ -2,18 +2,16 @@
  * quire replay: figures of traces whose answer is known, sizes, refusals.
  */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "tests/lib_run.h"
 
-static char dir[] = "/tmp/quire-replay-XXXXXX";
-static char file[64];
+static char dir[256];
+static char file[300];
 
 static int setup(void **state)
 {
     (void)state;
-    if (mkdtemp(dir) == NULL)
-        return -1;
+    test_tmpdir(dir, sizeof(dir));
     snprintf(file, sizeof(file), "%s/some.txt", dir);
     return 0;
 }
@@ -21,8 +19,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    unlink(file);
-    return rmdir(dir);
+    test_rmtree(dir);
+    return 0;
 }
 
 static void put_trace(const char *text)
