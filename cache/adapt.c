@@ -24,12 +24,12 @@
 #include "cache/policy.h"
 
 const struct pc_config pc_configs[PC_NCONFIGS] = {
-    { .05, PC_RULE_MARGIN, 1, 20 },  { .01, PC_RULE_MARGIN, 1, 20 },
-    { .01, PC_RULE_MARGIN, 0, 10 },  { .05, PC_RULE_MARGIN, 0, 10 },
-    { .2, PC_RULE_MARGIN, 0, 10 },   { .6, PC_RULE_MARGIN, 0, 10 },
-    { .99, PC_RULE_MARGIN, 0, 10 },  { .05, PC_RULE_PROMOTE, 1, 10 },
-    { .2, PC_RULE_PROMOTE, 1, 10 },  { .02, PC_RULE_GHOST, 2, 10 },
-    { .1, PC_RULE_GHOST, 2, 10 },    { .0, PC_RULE_DUAL, 0, 20 },
+    { .05, PC_RULE_MARGIN, 1, 20 }, { .01, PC_RULE_MARGIN, 1, 20 },
+    { .01, PC_RULE_MARGIN, 0, 10 }, { .05, PC_RULE_MARGIN, 0, 10 },
+    { .2, PC_RULE_MARGIN, 0, 10 },  { .6, PC_RULE_MARGIN, 0, 10 },
+    { .99, PC_RULE_MARGIN, 0, 10 }, { .05, PC_RULE_PROMOTE, 1, 10 },
+    { .2, PC_RULE_PROMOTE, 1, 10 }, { .02, PC_RULE_GHOST, 2, 10 },
+    { .1, PC_RULE_GHOST, 2, 10 },   { .0, PC_RULE_DUAL, 0, 20 },
 };
 
 static const struct pc_config pc_clock_config = { 0, PC_RULE_CLOCK, 0, 10 };
@@ -70,8 +70,7 @@ size_t pc_policy_bytes(const struct pc_policy_options *opt)
     for (unsigned i = 0; i < pc_shadow_count(opt); i++)
         nbytes += pc_engine_bytes(max, pc_configs[i].rule == PC_RULE_GHOST,
                                   pc_configs[i].rule == PC_RULE_DUAL) +
-                  pc_index_bytes(max) +
-                  ra_round_up(max * sizeof(uint32_t), 64);
+                  pc_index_bytes(max) + ra_round_up(max * sizeof(uint32_t), 64);
     return nbytes;
 }
 
@@ -101,11 +100,11 @@ void pc_policy_init(struct pc_policy *p, const struct pc_policy_options *opt,
     p->engine.objective = opt->objective;
     p->engine.evict = opt->evict;
     p->engine.ctx = opt->ctx;
-    pc_engine_configure(&p->engine,
-                        opt->policy == QUIRE_POLICY_CLOCK ? &pc_clock_config
-                        : opt->policy == QUIRE_POLICY_GREEDY_DUAL
-                            ? &pc_configs[PC_CONFIG_DUAL]
-                            : &pc_configs[0]);
+    pc_engine_configure(&p->engine, opt->policy == QUIRE_POLICY_CLOCK
+                                        ? &pc_clock_config
+                                    : opt->policy == QUIRE_POLICY_GREEDY_DUAL
+                                        ? &pc_configs[PC_CONFIG_DUAL]
+                                        : &pc_configs[0]);
     for (unsigned i = 0; i < p->nshadows; i++) {
         struct pc_shadow *s = &p->shadows[i];
         uint32_t max = pc_shadow_max(opt);
@@ -395,8 +394,7 @@ void pc_policy_drain(struct pc_policy *p)
         p->ring_done = next - PC_RING_LEN;
     while (p->ring_done != next) {
         uint64_t hit = atomic_load_explicit(
-            &p->ring[p->ring_done++ & (PC_RING_LEN - 1)],
-            memory_order_relaxed);
+            &p->ring[p->ring_done++ & (PC_RING_LEN - 1)], memory_order_relaxed);
 
         if (hit >> 32 != 0)
             pc_sampled(p, (uint32_t)hit, (uint32_t)(hit >> 32));
@@ -480,8 +478,8 @@ static bool pc_queue_check(const struct pc_engine *e, const struct pc_queue *q,
 bool pc_policy_check(const struct pc_policy *p)
 {
     for (unsigned i = 0; i <= p->nshadows; i++) {
-        const struct pc_engine *e =
-            i == 0 ? &p->engine : &p->shadows[i - 1].engine;
+        const struct pc_engine *e = i == 0 ? &p->engine
+                                           : &p->shadows[i - 1].engine;
 
         if (!pc_queue_check(e, &e->window, PC_QUEUE_WINDOW) ||
             !pc_queue_check(e, &e->main, PC_QUEUE_MAIN) ||

@@ -387,15 +387,15 @@ static inline bool pc_frame_touch(struct pc_cache *c, uint32_t frame,
     /* relaxed, all: hints for the policy, nothing hangs on them */
     unsigned uses = atomic_load_explicit(&f->uses, memory_order_relaxed);
 
-    if ((uses & PC_COUNT_BITS) < atomic_load_explicit(&c->policy.count_max,
-                                                      memory_order_relaxed))
+    if ((uses & PC_COUNT_BITS) <
+        atomic_load_explicit(&c->policy.count_max, memory_order_relaxed))
         atomic_store_explicit(&f->uses, (uint8_t)((uses & PC_COUNT_BITS) + 1),
                               memory_order_relaxed);
     if (QUIRE_LIKELY(!pc_policy_sampled(&c->policy, pc_sample_bits(key))))
         return false;
-    return pc_policy_sample(&c->policy, pc_sample_hash(key),
-                            atomic_load_explicit(&f->weight,
-                                                 memory_order_relaxed));
+    return pc_policy_sample(
+        &c->policy, pc_sample_hash(key),
+        atomic_load_explicit(&f->weight, memory_order_relaxed));
 }
 
 /* ---- evict.c ---- */

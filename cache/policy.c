@@ -157,10 +157,10 @@ static uint32_t pc_sketch_words(uint32_t max)
 static uint64_t *pc_sketch_at(const struct pc_sketch *s, uint32_t hash,
                               unsigned row, unsigned *bit)
 {
-    static const uint64_t odd[4] = {
-        UINT64_C(0xc3a5c85c97cb3127), UINT64_C(0xb492b66fbe98f273),
-        UINT64_C(0x9ae16a3b2f90404f), UINT64_C(0xcbf29ce484222325)
-    };
+    static const uint64_t odd[4] = { UINT64_C(0xc3a5c85c97cb3127),
+                                     UINT64_C(0xb492b66fbe98f273),
+                                     UINT64_C(0x9ae16a3b2f90404f),
+                                     UINT64_C(0xcbf29ce484222325) };
     uint64_t h = (hash + odd[row]) * odd[row];
 
     h ^= h >> 32;
@@ -242,8 +242,7 @@ static void pc_ghost_add(struct pc_ghost *g, uint32_t hash, uint32_t weight,
     pc_ghost_take(g, hash); /* it may have gone and come unseen */
     while (g->n > 0 && (g->n == g->cap || g->weight + weight > limit))
         pc_ghost_drop(g);
-    at = g->first + g->n < g->cap ? g->first + g->n
-                                  : g->first + g->n - g->cap;
+    at = g->first + g->n < g->cap ? g->first + g->n : g->first + g->n - g->cap;
     g->ring[at].hash = hash;
     g->ring[at].weight = weight;
     g->n++;
@@ -397,7 +396,7 @@ void pc_engine_del(struct pc_engine *e, uint32_t entry)
 /* What one call of pc_engine_evict() has met. */
 struct pc_scan {
     struct pc_want *want;
-    uint64_t steps;   /* left before counts are no longer regarded */
+    uint64_t steps; /* left before counts are no longer regarded */
     uint32_t refused_window;
     uint32_t refused_main;
 };
@@ -500,8 +499,8 @@ static void pc_contest(struct pc_engine *e, uint32_t entry, uint64_t room,
     uint32_t at = e->main.tail;
     uint64_t bytes = 0;
     double weighed = 0;
-    unsigned margin =
-        e->config->rule == PC_RULE_MARGIN ? e->config->threshold : 0;
+    unsigned margin = e->config->rule == PC_RULE_MARGIN ? e->config->threshold
+                                                        : 0;
 
     for (uint32_t left = e->main.n; left > 0 && n < PC_TAIL_LOOK; left--) {
         uint32_t victim = at - 1;
@@ -526,9 +525,8 @@ static void pc_contest(struct pc_engine *e, uint32_t entry, uint64_t room,
         bytes += weight;
         weighed += (double)freq[nlosers++] * (double)weight;
     }
-    if (nlosers == 0 ||
-        pc_sketch_get(&e->sketch, e->nodes[entry].hash) <=
-            weighed / (double)bytes + margin) {
+    if (nlosers == 0 || pc_sketch_get(&e->sketch, e->nodes[entry].hash) <=
+                            weighed / (double)bytes + margin) {
         pc_take(e, entry, scan);
         return;
     }
@@ -699,8 +697,7 @@ void pc_engine_init(struct pc_engine *e, uint32_t max, bool ghost, bool heap,
 void pc_engine_clear(struct pc_engine *e)
 {
     memset(e->nodes, 0, e->max * sizeof(struct pc_node));
-    memset(e->sketch.words, 0,
-           ((size_t)e->sketch.mask + 1) * sizeof(uint64_t));
+    memset(e->sketch.words, 0, ((size_t)e->sketch.mask + 1) * sizeof(uint64_t));
     e->sketch.additions = 0;
     memset(&e->window, 0, sizeof(e->window));
     memset(&e->main, 0, sizeof(e->main));

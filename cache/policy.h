@@ -20,12 +20,12 @@
 #include "quire.h"
 
 #define PC_ENTRY_NONE UINT32_MAX
-#define PC_NCONFIGS 12u     /* shadows, at most */
-#define PC_RATE_MAX 128u    /* one key in so many is sampled, at most */
-#define PC_SHADOW_MIN 128u  /* entries that a shadow should hold */
-#define PC_RING_LEN 256u    /* sampled hits kept for the shadows, a power of 2 */
-#define PC_COUNT_MAX 3u     /* where the counters of use stop ... */
-#define PC_COUNT_SIZED 7u   /* ... and where sizes vary and requests count */
+#define PC_NCONFIGS 12u    /* shadows, at most */
+#define PC_RATE_MAX 128u   /* one key in so many is sampled, at most */
+#define PC_SHADOW_MIN 128u /* entries that a shadow should hold */
+#define PC_RING_LEN 256u   /* sampled hits kept for the shadows, a power of 2 */
+#define PC_COUNT_MAX 3u    /* where the counters of use stop ... */
+#define PC_COUNT_SIZED 7u  /* ... and where sizes vary and requests count */
 #define PC_COUNT_BITS 0x0fu /* of a counter; the rest is the caller's */
 
 enum pc_rule {
@@ -37,7 +37,7 @@ enum pc_rule {
 };
 
 struct pc_config {
-    double window;      /* share of the capacity for the window, 0..1 */
+    double window; /* share of the capacity for the window, 0..1 */
     enum pc_rule rule;
     unsigned threshold; /* MARGIN: uses by which to win; else to promote */
     unsigned mult;      /* additions per entry after which the sketch halves */
@@ -48,7 +48,11 @@ extern const struct pc_config pc_configs[PC_NCONFIGS];
 
 #define PC_CONFIG_DUAL (PC_NCONFIGS - 1) /* only where sizes vary */
 
-enum pc_queue_id { PC_QUEUE_NONE = 0, PC_QUEUE_WINDOW, PC_QUEUE_MAIN };
+enum pc_queue_id {
+    PC_QUEUE_NONE = 0,
+    PC_QUEUE_WINDOW,
+    PC_QUEUE_MAIN
+};
 
 struct pc_node {
     uint32_t hash;   /* first: struct pc_index finds it there */
@@ -105,7 +109,7 @@ struct pc_engine {
     uint32_t n;   /* of them in a queue */
     /* Bytes that the queues' shares are parts of. */
     uint64_t capacity;
-    uint64_t weight; /* bytes in both queues */
+    uint64_t weight;      /* bytes in both queues */
     uint32_t sample_mask; /* as the policy's, and ... */
     uint64_t sampled;     /* ... bytes of sampled entries */
     const struct pc_config *config;
@@ -145,8 +149,8 @@ struct pc_shadow {
     struct pc_index index;
     uint32_t *free; /* entries in no queue; nfree of them */
     uint32_t nfree;
-    double hits;   /* in this period; bytes / mean where bytes count */
-    double score;  /* hits, decaying */
+    double hits;  /* in this period; bytes / mean where bytes count */
+    double score; /* hits, decaying */
 };
 
 struct pc_policy {
@@ -164,7 +168,7 @@ struct pc_policy {
     double mean;       /* weight of what was asked for of late */
     double mean_sq;    /* of its square */
     struct pc_shadow shadows[PC_NCONFIGS];
-    uint32_t ring_done;             /* hits handed on */
+    uint32_t ring_done; /* hits handed on */
     char pad_hot[64];
     /* Read by every hit; hits themselves are noted without a lock, and may be
      * lost. */
@@ -234,8 +238,8 @@ bool pc_policy_check(const struct pc_policy *p);
 static inline bool pc_policy_sampled(const struct pc_policy *p, uint64_t hash)
 {
     /* relaxed: a sample, of which some may be lost */
-    return ((uint32_t)hash & atomic_load_explicit(&p->sample_mask,
-                                                  memory_order_relaxed)) == 0;
+    return ((uint32_t)hash &
+            atomic_load_explicit(&p->sample_mask, memory_order_relaxed)) == 0;
 }
 
 /* Note a hit of a sampled key. Any thread, no lock. Returns whether the ring is

@@ -18,14 +18,14 @@ struct toy {
     uint64_t capacity;
     uint32_t max;
     unsigned char *counts;
-    uint32_t *of_key;   /* entry + 1 of a key, 0 */
-    uint32_t *key_of;   /* of an entry */
+    uint32_t *of_key; /* entry + 1 of a key, 0 */
+    uint32_t *key_of; /* of an entry */
     uint32_t *free;
     uint32_t nfree;
-    bool *pinned;       /* by entry */
+    bool *pinned; /* by entry */
     uint64_t nevicted;
     uint64_t nhits;
-    uint64_t digest;    /* of all evictions, in order */
+    uint64_t digest; /* of all evictions, in order */
 };
 
 static uint64_t toy_hash(uint64_t key)
@@ -239,10 +239,10 @@ static void test_pinned_are_passed_over(void **state)
 
 static void test_all_pinned_says_so(void **state)
 {
-    static const enum quire_policy policies[] = {
-        QUIRE_POLICY_ADAPTIVE, QUIRE_POLICY_TINYLFU, QUIRE_POLICY_CLOCK,
-        QUIRE_POLICY_GREEDY_DUAL
-    };
+    static const enum quire_policy policies[] = { QUIRE_POLICY_ADAPTIVE,
+                                                  QUIRE_POLICY_TINYLFU,
+                                                  QUIRE_POLICY_CLOCK,
+                                                  QUIRE_POLICY_GREEDY_DUAL };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(policies); i++) {

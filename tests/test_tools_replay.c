@@ -76,8 +76,8 @@ static void test_exact_capacity(void **state)
     for (unsigned i = 0; i < 400; i++)
         sprintf(text + strlen(text), "%u\n", i % 4);
     put_trace(text);
-    run(&r, "replay", file, "--memory", "3,4", "--policy", "clock",
-              "--json", NULL);
+    run(&r, "replay", file, "--memory", "3,4", "--policy", "clock", "--json",
+        NULL);
     CHECK_RUN(&r, 0);
     CHECK(strstr(r.out, "\"capacity\": 3, \"request_hit_ratio\": 0.000000") !=
           NULL);
@@ -113,8 +113,7 @@ static void test_repeats_itself(void **state)
 
         for (unsigned n = 0; n < 2; n++) {
             run(&r[n], "replay", file, "--memory", "1%,20%", "--json",
-                      "--policy", policies[i / 2], "--objective", objective,
-                      NULL);
+                "--policy", policies[i / 2], "--objective", objective, NULL);
             CHECK_RUN(&r[n], 0);
         }
         CHECK_STR_EQ(r[0].out, r[1].out);

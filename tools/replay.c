@@ -14,19 +14,19 @@
 #include "tools/input.h"
 #include "tools/tool.h"
 
-#define REPLAY_SIZES 64u /* sizes in one call, at most */
+#define REPLAY_SIZES 64u                    /* sizes in one call, at most */
 #define REPLAY_WINDOW ((uint64_t)128 << 20) /* bytes, of zstd */
 
 struct trace {
-    uint64_t *keys;   /* by object */
-    uint32_t *sizes;  /* by object; at first appearance */
+    uint64_t *keys;  /* by object */
+    uint32_t *sizes; /* by object; at first appearance */
     uint32_t nobjects;
     uint32_t objects_cap;
     uint32_t *requests; /* object of each */
     uint64_t nrequests;
     uint64_t requests_cap;
-    uint32_t *index; /* object + 1 by key, 0 empty; linear probing */
-    uint32_t mask;   /* its slots - 1, a power of two - 1 */
+    uint32_t *index;    /* object + 1 by key, 0 empty; linear probing */
+    uint32_t mask;      /* its slots - 1, a power of two - 1 */
     uint64_t footprint; /* sum of sizes */
     uint64_t nbytes;    /* sum of sizes over requests */
 };
@@ -366,8 +366,7 @@ static bool parse_size(const char *text, size_t len, const struct trace *t,
         if (!(number > 0 && number <= 100))
             return false;
         size->fraction = number / 100;
-        size->capacity =
-            (uint64_t)(size->fraction * (double)t->footprint + .5);
+        size->capacity = (uint64_t)(size->fraction * (double)t->footprint + .5);
         return true;
     }
     if (strcmp(end, "K") == 0 || strcmp(end, "k") == 0)
