@@ -207,6 +207,7 @@ struct quire_io {
      * opener's lock forbids it. Released by close. */
     int (*lock)(void *ctx, void *file, bool exclusive);
     void (*close)(void *ctx, void *file);
+    /* Fails with -EEXIST, and replaces nothing, when `to` exists. */
     int (*rename)(void *ctx, const char *from, const char *to);
     int (*remove)(void *ctx, const char *path);
     /* Make the directory entry of `path` durable (fsync of its directory). */
