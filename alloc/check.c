@@ -31,6 +31,7 @@ struct ra_check_sum {
     uint64_t nregions[QUIRE_SEG_CLASSES];
     uint64_t nwarm[QUIRE_SEG_CLASSES];
     uint64_t in_use[QUIRE_SEG_CLASSES];
+    uint64_t spare[QUIRE_SEG_CLASSES]; /* free, and not on offer */
 };
 
 static bool ra_check_empty_region(struct ra_pool *pool, struct ra_region *r,
@@ -72,12 +73,13 @@ static bool ra_check_region(struct ra_pool *pool, struct ra_region *r,
     sum->nwarm[cls] += r->nwarm;
     sum->whole += ra_class_out(c, r) == 0;
     for (uint32_t i = 0; i < c->nsegs; i++) {
-        uint8_t state = atomic_load_explicit(&r->state[i],
-                                             memory_order_relaxed);
+        uint8_t state = atomic_load_explicit(
+            ra_region_state(r, c->seg_shift, i), memory_order_relaxed);
 
         if (state != RA_DECOMMITTED)
             sum->resident += ra_class_bytes(c);
         sum->in_use[cls] += state >= RA_IN_USE;
+        sum->spare[cls] += state == RA_FREE && !ra_bits_test(&r->warm, i);
     }
     ra_mutex_unlock(&c->lock);
     if (!ok)
@@ -130,7 +132,10 @@ bool ra_check_pool(struct ra_pool *pool)
     uint64_t own = pool->slot_bytes +
                    (pool->alive_page != NULL ? RA_OS_PAGE : 0);
     uint64_t tables = 0;
+    uint64_t mags = ra_figure(&pool->nmags) * ra_mag_charge();
+    uint64_t spare[QUIRE_SEG_CLASSES];
 
+    ra_mag_sum(pool, spare);
     memset(&sum, 0, sizeof(sum));
     for (uint64_t i = 0; i < UINT64_C(1) << pool->nslots_shift; i++) {
         /* acquire: as in ra_region_find() */
@@ -146,7 +151,8 @@ bool ra_check_pool(struct ra_pool *pool)
         if (!ra_check_lists(c))
             return ra_check_failed(pool, "RA-6: the lists of a class", c);
         if (sum.nregions[i] != c->nregions || sum.nwarm[i] != c->nwarm ||
-            sum.in_use[i] != ra_figure(&c->in_use))
+            sum.in_use[i] + sum.spare[i] != ra_figure(&c->out) ||
+            sum.spare[i] != spare[i])
             return ra_check_failed(pool, "RA-9: the sums of a class", c);
     }
     ra_mutex_lock(&pool->table_lock);
@@ -159,7 +165,7 @@ bool ra_check_pool(struct ra_pool *pool)
         sum.whole != ra_figure(&pool->regions_whole) ||
         tables != ra_figure(&pool->table_bytes))
         return ra_check_failed(pool, "RA-9: the counts of the pool", pool);
-    if (sum.resident + tables + own != ra_figure(&pool->resident))
+    if (sum.resident + tables + own + mags != ra_figure(&pool->resident))
         return ra_check_failed(pool, "RA-9: the resident figure", pool);
     if (sum.regions * pool->region_bytes + tables + own !=
         ra_figure(&pool->mapped))

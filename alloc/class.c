@@ -122,39 +122,21 @@ static struct ra_region *ra_class_fullest(const struct ra_class *c,
     return c->list[first + 31 - (uint32_t)__builtin_clz(mask)];
 }
 
-static void ra_class_add_in_use(struct ra_class *c, int64_t n)
+static void ra_class_add_out(struct ra_class *c, int64_t n)
 {
     /* relaxed, and no read-modify-write: under the lock; read alone */
-    uint64_t was = atomic_load_explicit(&c->in_use, memory_order_relaxed);
+    uint64_t was = atomic_load_explicit(&c->out, memory_order_relaxed);
 
-    atomic_store_explicit(&c->in_use, was + (uint64_t)n, memory_order_relaxed);
+    atomic_store_explicit(&c->out, was + (uint64_t)n, memory_order_relaxed);
 }
 
-/* `seg` has an owner: what memory checkers know, and its state. Without the
- * lock: nobody else looks at a segment that is not on offer. */
-static void *ra_class_hand_out(struct ra_class *c, struct ra_region *r,
-                               uint32_t seg_idx, bool was_free)
+static struct ra_spare ra_class_spare(const struct ra_class *c,
+                                      const struct ra_region *r, uint32_t i)
 {
-    unsigned char *seg = (unsigned char *)r->base +
-                         ((size_t)seg_idx << c->seg_shift);
-
-    ra_unguard(seg, ra_class_bytes(c));
-#if QUIRE_DEBUG >= 2
-    if (was_free) {
-#ifdef RA_VALGRIND
-        VALGRIND_MAKE_MEM_DEFINED(seg, ra_class_bytes(c));
-#endif
-        /* somebody wrote to a segment after its release */
-        for (size_t i = 0; i < ra_class_bytes(c); i++)
-            QUIRE_ASSERT(seg[i] == RA_FILL);
-        ra_unguard(seg, ra_class_bytes(c));
-    }
-#endif
-    (void)was_free;
-    /* relaxed: see enum ra_state */
-    atomic_store_explicit(&r->state[seg_idx], (uint8_t)(RA_IN_USE + c->id),
-                          memory_order_relaxed);
-    return seg;
+    return (struct ra_spare){
+        .seg = r->base + ((size_t)i << c->seg_shift),
+        .state = ra_region_state(r, c->seg_shift, i),
+    };
 }
 
 /* A region for `c`, which has nothing on offer: an empty one, or a new one.
@@ -199,10 +181,10 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
         ra_bits_clear(&r->warm, i);
         r->nwarm--;
         c->nwarm--;
-        ra_class_add_in_use(c, 1);
+        ra_class_add_out(c, 1);
         ra_class_place(c, r);
         ra_mutex_unlock(&c->lock);
-        return ra_class_hand_out(c, r, i, true);
+        return ra_class_hand_out(c, ra_class_spare(c, r, i), true);
     }
 
     if (!ra_pool_reserve(pool, seg_bytes)) { /* RA-2: before it is taken */
@@ -217,7 +199,7 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     i = ra_bits_first(&r->cold);
     ra_bits_clear(&r->cold, i);
     r->ncold--;
-    ra_class_add_in_use(c, 1);
+    ra_class_add_out(c, 1);
     ra_class_place(c, r);
     ra_mutex_unlock(&c->lock);
 
@@ -227,7 +209,7 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     err = pool->sys.commit(pool->sys.ctx, r->base + ((size_t)i << c->seg_shift),
                            seg_bytes);
     if (err == 0)
-        return ra_class_hand_out(c, r, i, false);
+        return ra_class_hand_out(c, ra_class_spare(c, r, i), false);
 
     ra_guard(r->base + ((size_t)i << c->seg_shift), seg_bytes);
     why->kind = RA_WHY_SYSTEM;
@@ -235,7 +217,7 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     ra_mutex_lock(&c->lock);
     ra_bits_set(&r->cold, i);
     r->ncold++;
-    ra_class_add_in_use(c, -1);
+    ra_class_add_out(c, -1);
     ra_class_place(c, r);
 unreserve:
     ra_pool_unreserve(pool, seg_bytes);
@@ -244,16 +226,50 @@ unlock:
     return NULL;
 }
 
-void ra_class_put(struct ra_class *c, struct ra_region *r, uint32_t seg_idx)
+uint32_t ra_class_refill(struct ra_class *c, struct ra_spare *spare, uint32_t n)
+{
+    struct ra_region *r;
+    uint32_t got = 0;
+
+    ra_mutex_lock(&c->lock);
+    r = ra_class_fullest(c, RA_LIST_WARM);
+    if (r != NULL) {
+        uint32_t first = ra_bits_first(&r->warm) / 64;
+
+        /* Of one word of the bitmap: neighbours share their cache lines in
+         * the array of states, and had better share their thread. */
+        while (got < n && r->warm.word[first] != 0) {
+            uint32_t i = first * 64 +
+                         (uint32_t)__builtin_ctzll(r->warm.word[first]);
+
+            ra_bits_clear(&r->warm, i);
+            spare[got++] = ra_class_spare(c, r, i);
+        }
+        r->nwarm -= got;
+        c->nwarm -= got;
+        ra_class_add_out(c, got);
+        ra_class_place(c, r);
+    }
+    ra_mutex_unlock(&c->lock);
+    return got;
+}
+
+void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n)
 {
     ra_mutex_lock(&c->lock);
-    QUIRE_ASSERT(!ra_bits_test(&r->warm, seg_idx));
-    QUIRE_ASSERT(!ra_bits_test(&r->cold, seg_idx));
-    ra_bits_set(&r->warm, seg_idx);
-    r->nwarm++;
-    c->nwarm++;
-    ra_class_add_in_use(c, -1);
-    ra_class_place(c, r);
+    for (uint32_t k = 0; k < n; k++) {
+        struct ra_region *r = ra_region_find(c->pool, spare[k].seg);
+        uint32_t i = (uint32_t)((size_t)(spare[k].seg - r->base) >>
+                                c->seg_shift);
+
+        QUIRE_ASSERT(!ra_bits_test(&r->warm, i));
+        QUIRE_ASSERT(!ra_bits_test(&r->cold, i));
+        ra_bits_set(&r->warm, i);
+        r->nwarm++;
+        ra_class_place(c, r);
+    }
+    c->nwarm += n;
+    ra_class_add_out(c, -(int64_t)n);
     ra_mutex_unlock(&c->lock);
 }
 
@@ -270,8 +286,8 @@ bool ra_class_check(const struct ra_class *c, const struct ra_region *r)
         return false;
     for (uint32_t i = 0; i < c->nsegs; i++) {
         /* relaxed: while a bit is set the lock guards its state */
-        uint8_t state = atomic_load_explicit(&r->state[i],
-                                             memory_order_relaxed);
+        uint8_t state = atomic_load_explicit(
+            ra_region_state(r, c->seg_shift, i), memory_order_relaxed);
         bool warm = ra_bits_test(&r->warm, i);
         bool cold = ra_bits_test(&r->cold, i);
 

@@ -24,6 +24,8 @@ enum ra_lock_rank {
     RA_RANK_PC_POLICY,   /* cache: the eviction policy's queues */
     RA_RANK_PC_WAIT,     /* cache: waiting for a load */
     RA_RANK_PC_FREE,     /* cache: free frames, limbo */
+    RA_RANK_RA_MAG,      /* alloc: which threads have magazines; held while
+                            they are emptied */
     RA_RANK_RA_SWEEP,    /* alloc: one sweep at a time */
     RA_RANK_RA_CLASS,    /* alloc: a size class; maps regions while held */
     RA_RANK_RA_TABLE,    /* alloc: inserting a region into the table */

@@ -79,12 +79,27 @@ void ra_pool_unreserve_virtual(struct ra_pool *pool, uint64_t nbytes)
     (void)was;
 }
 
+/* Segments that callers hold, of each class: those handed out, but for the
+ * magazines. The two are not read at one instant. */
+static void ra_pool_segs_in_use(struct ra_pool *pool,
+                                uint64_t n[QUIRE_SEG_CLASSES])
+{
+    ra_mag_sum(pool, n);
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++) {
+        uint64_t out = ra_figure(&pool->cls[i].out);
+
+        n[i] = out - ra_min_u64(out, n[i]);
+    }
+}
+
 uint64_t ra_pool_in_use(struct ra_pool *pool)
 {
     uint64_t nbytes = ra_figure(&pool->table_bytes);
+    uint64_t n[QUIRE_SEG_CLASSES];
 
+    ra_pool_segs_in_use(pool, n);
     for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
-        nbytes += ra_figure(&pool->cls[i].in_use) << pool->cls[i].seg_shift;
+        nbytes += n[i] << pool->cls[i].seg_shift;
     return nbytes;
 }
 
@@ -224,7 +239,7 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     if (rc != QUIRE_OK)
         return rc;
 
-    pool = ra_obj_alloc(sys, sizeof(*pool));
+    pool = ra_line_alloc(sys, sizeof(*pool));
     if (pool == NULL)
         return ra_fail(QUIRE_NOMEM,
                        "no memory for a pool: the system refused %zu bytes",
@@ -240,7 +255,7 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     /* descriptor, two bitmaps, one byte for each of the most segments */
     pool->meta_bytes = (uint32_t)(sizeof(struct ra_region) +
                                   region / QUIRE_SEG_MIN / 8 * 2 +
-                                  region / QUIRE_SEG_MIN);
+                                  region / QUIRE_SEG_MIN + RA_LINE);
     while ((UINT64_C(1) << pool->nslots_shift) < virt / region * 2)
         pool->nslots_shift++;
     pool->slot_bytes = (size_t)ra_round_up(
@@ -261,6 +276,7 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     ra_mutex_init(&pool->pressure_lock, RA_RANK_RA_PRESSURE);
     ra_cond_init(&pool->pressure_idle);
     ra_pool_init_classes(pool);
+    ra_mag_init(pool);
     ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
                 "pool created: budget %" PRIu64 ", mapped at most %" PRIu64
                 ", regions of %" PRIu32 " bytes",
@@ -271,7 +287,7 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
 out:
     if (slots != NULL)
         sys->unmap(sys->ctx, slots, pool->slot_bytes);
-    ra_obj_free(sys, pool);
+    ra_line_free(sys, pool);
     return rc;
 }
 
@@ -280,17 +296,17 @@ out:
 /* Log what callers still hold; the number of it. */
 static uint64_t ra_pool_log_leaks(struct ra_pool *pool)
 {
+    uint64_t in_use[QUIRE_SEG_CLASSES];
     uint64_t n = 0;
 
+    ra_pool_segs_in_use(pool, in_use);
     for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++) {
-        uint64_t in_use = ra_figure(&pool->cls[i].in_use);
-
-        n += in_use;
-        if (in_use > 0)
+        n += in_use[i];
+        if (in_use[i] > 0)
             ra_log_line(&pool->log, QUIRE_LOG_WARN,
                         "pool destroyed with %" PRIu64
                         " segments of %zu bytes in use",
-                        in_use, ra_class_bytes(&pool->cls[i]));
+                        in_use[i], ra_class_bytes(&pool->cls[i]));
     }
     for (struct ra_table *t = pool->tables; t != NULL; t = t->next) {
         n++;
@@ -309,6 +325,7 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
     if (pool == NULL)
         return 0;
     nleaks = ra_pool_log_leaks(pool);
+    ra_mag_fini(pool);
     QUIRE_ASSERT(nleaks == 0 || leaks_expected);
     (void)leaks_expected;
     sys = pool->sys;
@@ -337,7 +354,7 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
     if (pool->alive_page != NULL)
         sys.unmap(sys.ctx, pool->alive_page, RA_OS_PAGE);
     sys.unmap(sys.ctx, (void *)pool->slot, pool->slot_bytes);
-    ra_obj_free(&sys, pool);
+    ra_line_free(&sys, pool);
     return nleaks;
 }
 
@@ -360,6 +377,9 @@ bool ra_pool_forked(const struct ra_pool *pool)
 
 void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st)
 {
+    uint64_t n[QUIRE_SEG_CLASSES];
+
+    ra_pool_segs_in_use(pool, n);
     memset(st, 0, sizeof(*st));
     st->size = sizeof(*st);
     st->budget_bytes = pool->budget_bytes;
@@ -368,7 +388,7 @@ void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st)
     st->in_use_bytes = ra_pool_in_use(pool);
     st->resident_peak_bytes = ra_figure(&pool->resident_peak);
     for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
-        st->segments_in_use += ra_figure(&pool->cls[i].in_use);
+        st->segments_in_use += n[i];
     st->regions = ra_figure(&pool->regions);
     st->regions_empty = ra_figure(&pool->regions_empty);
     /* regions are never unmapped before the pool ends */

@@ -5,6 +5,7 @@
 #ifndef QUIRE_ALLOC_RA_IMPL_H
 #define QUIRE_ALLOC_RA_IMPL_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
 #include "alloc/ra.h"
@@ -42,8 +43,39 @@
 /* Bytes; half of what 47-bit addresses can name. */
 #define RA_BUDGET_MAX ((uint64_t)1 << 46)
 
+/* Bytes that two processors take from each other as one. */
+#define RA_LINE 64
+
 /* Debug builds: every byte of a released segment. */
 #define RA_FILL 0xDB
+
+/* ---- what memory checkers are told ---- */
+
+/* A released or never used range: touching it is a fault. */
+static inline void ra_guard(void *addr, size_t nbytes)
+{
+#ifdef RA_ASAN
+    __asan_poison_memory_region(addr, nbytes);
+#endif
+#ifdef RA_VALGRIND
+    VALGRIND_MAKE_MEM_NOACCESS(addr, nbytes);
+#endif
+    (void)addr;
+    (void)nbytes;
+}
+
+/* The range has an owner again; its bytes are undefined. */
+static inline void ra_unguard(void *addr, size_t nbytes)
+{
+#ifdef RA_ASAN
+    __asan_unpoison_memory_region(addr, nbytes);
+#endif
+#ifdef RA_VALGRIND
+    VALGRIND_MAKE_MEM_UNDEFINED(addr, nbytes);
+#endif
+    (void)addr;
+    (void)nbytes;
+}
 
 /* ---- bitmaps: one bit for each segment of a region ---- */
 
@@ -95,15 +127,18 @@ static inline uint32_t ra_bits_first(const struct ra_bits *b)
  * that a look-up that raced with a change of the region's class can't release
  * what another class has handed out since (RA-4).
  *
- *                      ra_class_take_cold()
+ *                      ra_class_take(), cold
  *     DECOMMITTED ------------------------------> IN_USE + class
  *         ^                                        |        ^
- *         | ra_sweep_*()             ra_seg_free() |        | ra_class_
- *         |                                        v        | take_warm()
+ *         | ra_sweep_*()             ra_seg_free() |        | ra_class_take(),
+ *         |                                        v        | ra_mag_take()
  *         +-------------------------------------- FREE -----+
  *
+ * A segment in a magazine is FREE, so that its second release is seen.
+ *
  * Relaxed throughout: a byte decides by itself whether a release is valid.
- * Memory changes hands under the class lock, which orders the contents.
+ * Memory changes hands under the class lock, which orders the contents, or
+ * stays in one thread, whose magazine it went through.
  */
 enum ra_state {
     RA_DECOMMITTED = 0, /* not charged: never touched, or given back */
@@ -125,25 +160,43 @@ enum ra_state {
 /* A segment is on offer when its bit is set in `warm` or `cold`, never both
  * (RA-5); otherwise one owner has it: a caller, or the sweeper. */
 struct ra_region {
-    char *base;           /* immutable; multiple of the region size */
-    uint32_t slot;        /* immutable: where the region table holds it */
+    char *base;             /* immutable; multiple of the region size */
+    _Atomic uint8_t *state; /* atomic, one for each 4 KiB; pointer immutable;
+                               ra_region_state() */
+    uint32_t slot;          /* immutable: where the region table holds it */
     _Atomic uint32_t cls; /* atomic; RA_CLASS_NONE: owned by the sweeper, or
                              empty. Written by the region's only owner */
     _Atomic uint32_t next_empty; /* atomic: slot of the next empty region */
-    uint32_t list;               /* under the class lock; which list it is on */
+
+    /* What each release reads is above, on a line of its own. */
+    alignas(RA_LINE) uint32_t list; /* under the class lock; which it is on */
     uint32_t nwarm;              /* under the class lock; bits set in warm */
     uint32_t ncold;              /* under the class lock; bits set in cold */
     struct ra_region *prev;      /* under the class lock */
     struct ra_region *next;      /* under the class lock */
     struct ra_bits warm;         /* under the class lock: free and resident */
     struct ra_bits cold;    /* under the class lock: free and decommitted */
-    _Atomic uint8_t *state; /* atomic, one for each segment; enum ra_state */
+};
+
+/* The state of segment `i`, of 1 << seg_shift bytes; enum ra_state. It is the
+ * byte of the segment's first 4 KiB, so that the states of large segments,
+ * which different threads hold, are on different cache lines. */
+static inline _Atomic uint8_t *ra_region_state(const struct ra_region *r,
+                                               uint32_t seg_shift, uint32_t i)
+{
+    return &r->state[(size_t)i << (seg_shift - 12)];
+}
+
+/* A free segment that one owner has, and where its state is. */
+struct ra_spare {
+    char *seg;
+    _Atomic uint8_t *state;
 };
 
 /* ---- classes ---- */
 
 struct ra_class {
-    struct ra_mutex lock; /* rank RA_CLASS */
+    alignas(RA_LINE) struct ra_mutex lock; /* rank RA_CLASS */
     struct ra_pool *pool; /* immutable */
     uint32_t id;          /* immutable: 0 for 4 KiB ... 6 for 256 KiB */
     uint32_t seg_shift;   /* immutable: log2 of the segment's bytes */
@@ -153,8 +206,9 @@ struct ra_class {
     struct ra_region *list[RA_LISTS]; /* under lock */
     uint32_t nregions;                /* under lock */
     uint64_t nwarm;          /* under lock; free resident segments on offer */
-    _Atomic uint64_t in_use; /* written under lock; read relaxed by
-                                ra_pool_stat(): segments handed out */
+    _Atomic uint64_t out;    /* written under lock; read relaxed for figures:
+                                segments handed out, to callers and to
+                                magazines */
 };
 
 static inline size_t ra_class_bytes(const struct ra_class *c)
@@ -200,6 +254,25 @@ struct ra_pool {
     uint32_t region_shift;  /* immutable */
     uint32_t meta_bytes;    /* immutable: a descriptor with its arrays */
 
+    /* The region table: open addressing, never more than half full, no
+     * removals. Entries are atomic: release under table_lock in
+     * ra_region_insert(), acquire in ra_region_find(). */
+    struct ra_region *_Atomic *slot; /* pointer immutable */
+    uint32_t nslots_shift;           /* immutable: log2 of the capacity */
+    size_t slot_bytes;               /* immutable; of its mapping */
+
+    /* One page that a forked child sees wiped to 0; *alive is 1 here. */
+    const volatile uint8_t *alive; /* immutable */
+    void *alive_page;              /* immutable; NULL: not supported */
+
+    /* Magazines (mag.c). */
+    _Atomic uint64_t mag_id; /* atomic: names the pool in thread-local data;
+                                0: it has no magazines, and never will */
+    pthread_key_t mag_key;   /* immutable; each thread's magazine */
+    _Atomic uint32_t mag_cap[QUIRE_SEG_CLASSES]; /* atomic; most segments */
+
+    /* What every operation reads is above, what some write below. */
+    alignas(RA_LINE)
     _Atomic uint64_t resident;      /* atomic; bytes, <= budget (RA-2) */
     _Atomic uint64_t resident_peak; /* atomic; bytes */
     _Atomic uint64_t mapped;        /* atomic; bytes, <= virtual_limit (RA-2) */
@@ -214,13 +287,7 @@ struct ra_pool {
     _Atomic uint64_t pressure_calls;
     _Atomic uint64_t failed_allocs;
     _Atomic uint64_t misuses;
-
-    /* The region table: open addressing, never more than half full, no
-     * removals. Entries are atomic: release under table_lock in
-     * ra_region_insert(), acquire in ra_region_find(). */
-    struct ra_region *_Atomic *slot; /* pointer immutable */
-    uint32_t nslots_shift;           /* immutable: log2 of the capacity */
-    size_t slot_bytes;               /* immutable; of its mapping */
+    _Atomic uint64_t nmags; /* atomic; magazines of this pool's threads */
 
     /* Empty regions, any class's: a stack of slots. Low half: slot of the
      * top, or RA_SLOT_NONE; high half: count of pops, against ABA. */
@@ -236,12 +303,13 @@ struct ra_pool {
     void *pressure_arg;            /* under pressure_lock */
     unsigned pressure_running;     /* under pressure_lock; calls */
 
-    /* One page that a forked child sees wiped to 0; *alive is 1 here. */
-    const volatile uint8_t *alive; /* immutable */
-    void *alive_page;              /* immutable; NULL: not supported */
-
     struct ra_class cls[QUIRE_SEG_CLASSES];
 };
+
+/* As ra_obj_alloc(), at the beginning of a cache line; takes RA_LINE bytes more
+ * (sys.c). */
+void *ra_line_alloc(const struct quire_sys *sys, size_t nbytes);
+void ra_line_free(const struct quire_sys *sys, void *obj);
 
 /* ---- figures (pool.c) ---- */
 
@@ -251,6 +319,9 @@ bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes);
 void ra_pool_unreserve(struct ra_pool *pool, uint64_t nbytes);
 bool ra_pool_reserve_virtual(struct ra_pool *pool, uint64_t nbytes);
 void ra_pool_unreserve_virtual(struct ra_pool *pool, uint64_t nbytes);
+
+/* Bytes that callers hold: segments and tables. Takes the lock of rank
+ * RA_MAG, as what lies in magazines is not in use. */
 uint64_t ra_pool_in_use(struct ra_pool *pool);
 
 static inline void ra_count(_Atomic uint64_t *figure, uint64_t n)
@@ -326,11 +397,195 @@ static inline uint32_t ra_class_out(const struct ra_class *c,
  * only with `may_map`. NULL and *why. Takes the lock itself. */
 void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why);
 
-/* Put a released segment, whose state is RA_FREE, on offer. Takes the lock. */
-void ra_class_put(struct ra_class *c, struct ra_region *r, uint32_t seg_idx);
+/* Put `n` released segments, whose state is RA_FREE, on offer. Takes the lock
+ * itself. */
+void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n);
+
+/* Take at most `n` warm segments, neighbours, for a magazine; how many. They
+ * stay RA_FREE. Takes the lock itself. */
+uint32_t ra_class_refill(struct ra_class *c, struct ra_spare *spare,
+                         uint32_t n);
+
+/* `spare`, of class `c`, has a caller for its owner: its state, and what
+ * memory checkers know; the segment. No lock needed. */
+static inline void *ra_class_hand_out(const struct ra_class *c,
+                                      struct ra_spare spare, bool was_free)
+{
+    ra_unguard(spare.seg, ra_class_bytes(c));
+#if QUIRE_DEBUG >= 2
+    if (was_free) {
+        const unsigned char *seg = (const unsigned char *)spare.seg;
+
+#ifdef RA_VALGRIND
+        VALGRIND_MAKE_MEM_DEFINED(seg, ra_class_bytes(c));
+#endif
+        /* somebody wrote to a segment after its release */
+        for (size_t i = 0; i < ra_class_bytes(c); i++)
+            QUIRE_ASSERT(seg[i] == RA_FILL);
+        ra_unguard(spare.seg, ra_class_bytes(c));
+    }
+#endif
+    (void)was_free;
+    /* relaxed: see enum ra_state */
+    atomic_store_explicit(spare.state, (uint8_t)(RA_IN_USE + c->id),
+                          memory_order_relaxed);
+    return spare.seg;
+}
 
 /* Check the invariants of one region (RA-1, RA-5, RA-6). */
 bool ra_class_check(const struct ra_class *c, const struct ra_region *r);
+
+/* ---- magazines (mag.c) ---- */
+
+#define RA_MAG_MAX 64 /* most segments of one class; the bytes bound it too */
+
+/* The segments of one class, last in, first out. */
+struct ra_mag_class {
+    _Atomic uint32_t n; /* atomic; written by who is inside, read by figures */
+    struct ra_spare spare[RA_MAG_MAX]; /* of who is inside */
+};
+
+/*
+ * What one thread keeps of one pool's free segments. Its thread is inside
+ * while `busy` is 1; another one may be while `claimed` is 1 and it has seen
+ * `busy` 0 since.
+ */
+struct ra_mag {
+    _Atomic uint32_t busy;    /* atomic; written by the owner thread */
+    _Atomic uint32_t claimed; /* atomic; written under RA_MAG */
+    struct ra_pool *pool;     /* immutable */
+    const void *owner;        /* immutable: which thread's it is */
+    struct ra_mag *prev;      /* under RA_MAG */
+    struct ra_mag *next;      /* under RA_MAG */
+    struct ra_mag_class cls[QUIRE_SEG_CLASSES];
+};
+
+/* What a magazine is charged for itself. */
+static inline size_t ra_mag_charge(void)
+{
+    return sizeof(struct ra_mag) + RA_LINE;
+}
+
+/* This thread's magazine of the pool it used last. initial-exec: one load; 16
+ * bytes fit into what the C library reserves for libraries opened late. */
+struct ra_mag_here {
+    uint64_t id; /* that pool's mag_id; 0: none */
+    struct ra_mag *mag; /* NULL: this thread has to do without */
+};
+extern _Thread_local struct ra_mag_here ra_mag_here
+    __attribute__((tls_model("initial-exec")));
+
+/* Choose the magazines' sizes for the pool's budget; at creation, and when the
+ * budget changes. */
+void ra_mag_init(struct ra_pool *pool);
+void ra_mag_set_caps(struct ra_pool *pool, uint64_t budget_bytes);
+/* No thread uses the pool any more. */
+void ra_mag_fini(struct ra_pool *pool);
+
+/* Put what all threads' magazines hold back on offer; how many bytes. Takes
+ * the lock of rank RA_MAG. */
+uint64_t ra_mag_drain(struct ra_pool *pool);
+
+/* Add up what magazines hold of each class. Takes the lock of rank RA_MAG. */
+void ra_mag_sum(struct ra_pool *pool, uint64_t n[QUIRE_SEG_CLASSES]);
+
+/* This thread's magazine when ra_mag_here has another pool's; a thread that
+ * has none gets one if `may_make`. NULL: none. */
+struct ra_mag *ra_mag_find(struct ra_pool *pool, bool may_make);
+
+/* With `m` entered and its class empty, or full: move a half. */
+bool ra_mag_refill(struct ra_mag *m, struct ra_class *c);
+void ra_mag_flush(struct ra_mag *m, struct ra_class *c);
+
+static inline struct ra_mag *ra_mag_get(struct ra_pool *pool, bool may_make)
+{
+    /* relaxed: the number alone matters; a budget that changes gives a new
+     * one */
+    if (QUIRE_LIKELY(ra_mag_here.id == atomic_load_explicit(
+                                           &pool->mag_id,
+                                           memory_order_relaxed)) &&
+        ra_mag_here.id != 0)
+        return ra_mag_here.mag;
+    return ra_mag_find(pool, may_make);
+}
+
+/* Be inside; false: somebody else is. */
+static inline bool ra_mag_enter(struct ra_mag *m)
+{
+    /* relaxed, and a barrier for the compiler alone: the processor's half of
+     * the order store-busy, load-claimed is the membarrier in ra_mag_claim(),
+     * after which either that thread sees busy or this one sees claimed */
+    atomic_store_explicit(&m->busy, 1, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    /* acquire: pairs with the release in ra_mag_unclaim() */
+    if (QUIRE_LIKELY(
+            atomic_load_explicit(&m->claimed, memory_order_acquire) == 0))
+        return true;
+    atomic_store_explicit(&m->busy, 0, memory_order_release);
+    return false;
+}
+
+static inline void ra_mag_exit(struct ra_mag *m)
+{
+    /* release: pairs with the acquire in ra_mag_claim() */
+    atomic_store_explicit(&m->busy, 0, memory_order_release);
+}
+
+/* A free segment of `c` from this thread's magazine, refilled if need be:
+ * true and *spare. */
+static inline bool ra_mag_take(struct ra_class *c, bool may_make,
+                               struct ra_spare *spare)
+{
+    struct ra_mag *m = ra_mag_get(c->pool, may_make);
+    struct ra_mag_class *k;
+    uint32_t n;
+
+    if (QUIRE_UNLIKELY(m == NULL) || QUIRE_UNLIKELY(!ra_mag_enter(m)))
+        return false;
+    k = &m->cls[c->id];
+    /* relaxed: written by who is inside */
+    n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    if (QUIRE_UNLIKELY(n == 0)) {
+        if (!ra_mag_refill(m, c)) {
+            ra_mag_exit(m);
+            return false;
+        }
+        n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    }
+    *spare = k->spare[n - 1];
+    atomic_store_explicit(&k->n, n - 1, memory_order_relaxed);
+    ra_mag_exit(m);
+    return true;
+}
+
+/* Put a released segment into this thread's magazine, emptied by half if need
+ * be; false: there is none. */
+static inline bool ra_mag_put(struct ra_class *c, struct ra_spare spare)
+{
+    struct ra_mag *m = ra_mag_get(c->pool, false);
+    struct ra_mag_class *k;
+    uint32_t n;
+    uint32_t cap;
+
+    if (QUIRE_UNLIKELY(m == NULL) || QUIRE_UNLIKELY(!ra_mag_enter(m)))
+        return false;
+    k = &m->cls[c->id];
+    /* relaxed: as in ra_mag_take(); a bound may be seen late */
+    n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    cap = atomic_load_explicit(&c->pool->mag_cap[c->id], memory_order_relaxed);
+    if (QUIRE_UNLIKELY(n >= cap)) {
+        if (cap == 0) {
+            ra_mag_exit(m);
+            return false;
+        }
+        ra_mag_flush(m, c);
+        n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    }
+    k->spare[n] = spare;
+    atomic_store_explicit(&k->n, n + 1, memory_order_relaxed);
+    ra_mag_exit(m);
+    return true;
+}
 
 /* ---- sweeping (sweep.c) ---- */
 
@@ -339,33 +594,5 @@ bool ra_class_check(const struct ra_class *c, const struct ra_region *r);
  * use. With `whole_only` a region counts for all its bytes. Returns what was
  * given back, in the measure asked for. */
 uint64_t ra_sweep_run(struct ra_pool *pool, uint64_t want, bool whole_only);
-
-/* ---- what memory checkers are told ---- */
-
-/* A released or never used range: touching it is a fault. */
-static inline void ra_guard(void *addr, size_t nbytes)
-{
-#ifdef RA_ASAN
-    __asan_poison_memory_region(addr, nbytes);
-#endif
-#ifdef RA_VALGRIND
-    VALGRIND_MAKE_MEM_NOACCESS(addr, nbytes);
-#endif
-    (void)addr;
-    (void)nbytes;
-}
-
-/* The range has an owner again; its bytes are undefined. */
-static inline void ra_unguard(void *addr, size_t nbytes)
-{
-#ifdef RA_ASAN
-    __asan_unpoison_memory_region(addr, nbytes);
-#endif
-#ifdef RA_VALGRIND
-    VALGRIND_MAKE_MEM_UNDEFINED(addr, nbytes);
-#endif
-    (void)addr;
-    (void)nbytes;
-}
 
 #endif /* QUIRE_ALLOC_RA_IMPL_H */

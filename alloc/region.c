@@ -138,7 +138,7 @@ struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
         goto out;
     why->kind = RA_WHY_SYSTEM;
     why->err = -ENOMEM;
-    r = pool->sys.alloc(pool->sys.ctx, pool->meta_bytes);
+    r = ra_line_alloc(&pool->sys, pool->meta_bytes - RA_LINE);
     if (r == NULL)
         goto out;
     why->err = pool->sys.map(pool->sys.ctx, pool->region_bytes,
@@ -171,7 +171,7 @@ struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
 out:
     if (base != NULL)
         pool->sys.unmap(pool->sys.ctx, base, pool->region_bytes);
-    ra_obj_free(&pool->sys, r);
+    ra_line_free(&pool->sys, r);
     if (charged_virtual)
         ra_pool_unreserve_virtual(pool, pool->region_bytes);
     if (charged)
@@ -186,5 +186,5 @@ void ra_region_unmap(struct ra_pool *pool, struct ra_region *r)
     /* The addresses will be somebody else's. */
     ra_unguard(r->base, pool->region_bytes);
     pool->sys.unmap(pool->sys.ctx, r->base, pool->region_bytes);
-    ra_obj_free(&pool->sys, r);
+    ra_line_free(&pool->sys, r);
 }

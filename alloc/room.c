@@ -108,10 +108,12 @@ bool ra_room_make(struct ra_pool *pool, struct ra_room *room,
     }
     if (ra_nowait() || room->nidle == 2 || room->nsteps >= limit)
         return false;
-    if (room->nsteps++ % 2 == 0)
-        given = ra_sweep_run(pool, want, why->kind == RA_WHY_VIRTUAL);
-    else
+    if (room->nsteps++ % 2 == 0) {
+        given = ra_mag_drain(pool); /* progress: it may be of our class */
+        given += ra_sweep_run(pool, want, why->kind == RA_WHY_VIRTUAL);
+    } else {
         given = ra_room_pressure(pool, want);
+    }
     room->nidle = given > 0 ? 0 : room->nidle + 1;
     return true;
 }

@@ -1,11 +1,13 @@
 /*
  * seg.c - segments: the allocator's front.
  *
- * Taking is ra_class_take(), and ra_room_make() while that fails. Releasing
- * cannot fail, takes one mutex, and trusts nothing: the region is looked up,
- * the offset must be a multiple of the class's size, and the segment's state
- * must go from in use, in this class, to free by one compare-and-swap. Of two
- * releases of one segment, one wins, whatever the threads (RA-4).
+ * Taking is this thread's magazine, then ra_class_take(), and ra_room_make()
+ * while that fails. Releasing cannot fail, takes one mutex at most, and trusts
+ * nothing: the region is looked up, the offset must be a multiple of the
+ * class's size, and the segment's state must go from in use, in this class, to
+ * free by one compare-and-swap. Of two releases of one segment, one wins,
+ * whatever the threads (RA-4). That exchange is most of the cost of a pair
+ * that finds what it needs in the magazine.
  *
  * What can't be seen: a pointer kept after its release, and released again
  * once the same address has been handed out anew. In debug builds a segment
@@ -31,33 +33,58 @@ static_assert(QUIRE_SEG_MIN == (size_t)1 << 12, "ra_seg_class() takes 12");
 static_assert(QUIRE_SEG_MIN << (QUIRE_SEG_CLASSES - 1) == QUIRE_SEG_MAX,
               "the classes are the powers of two from least to greatest");
 
-/* With `may_sweep`, regions that another class holds without need are taken
- * before the address space grows. */
+/* From this thread's magazine, or NULL. */
+static inline void *ra_seg_take_near(struct ra_class *c)
+{
+    struct ra_spare spare;
+
+    if (QUIRE_UNLIKELY(!ra_mag_take(c, true, &spare)))
+        return NULL;
+    return ra_class_hand_out(c, spare, true);
+}
+
+/* With `may_sweep`, regions that another class, or its magazines, hold without
+ * need are taken before the address space grows. */
 static void *ra_seg_take(struct ra_class *c, bool may_sweep, struct ra_why *why)
 {
     struct ra_pool *pool = c->pool;
-    bool may_map = !may_sweep || ra_figure(&pool->regions_whole) == 0;
+    bool may_map = !may_sweep || (ra_figure(&pool->regions_whole) == 0 &&
+                                  ra_figure(&pool->nmags) == 0);
     void *seg = ra_class_take(c, may_map, why);
 
     if (seg == NULL && why->kind == RA_WHY_REGION) {
-        (void)ra_sweep_run(pool, pool->region_bytes, true);
+        (void)ra_mag_drain(pool);
+        if (ra_figure(&pool->regions_whole) > 0)
+            (void)ra_sweep_run(pool, pool->region_bytes, true);
         seg = ra_class_take(c, true, why);
     }
     return seg;
 }
 
-quire_status ra_seg_alloc(struct ra_pool *pool, size_t nbytes, void **seg)
+/* When the magazine has none. */
+static __attribute__((noinline)) quire_status
+ra_seg_alloc_far(struct ra_class *c, void **seg)
 {
-    struct ra_class *c = ra_seg_class(pool, nbytes);
+    struct ra_pool *pool = c->pool;
     struct ra_room room = { 0 };
     struct ra_why why = { 0 };
 
     do {
         *seg = ra_seg_take(c, !ra_nowait(), &why);
-        if (QUIRE_LIKELY(*seg != NULL))
+        if (*seg != NULL)
             return QUIRE_OK;
     } while (ra_room_make(pool, &room, &why, ra_class_bytes(c)));
     return ra_room_fail(pool, &why, "a segment", ra_class_bytes(c));
+}
+
+quire_status ra_seg_alloc(struct ra_pool *pool, size_t nbytes, void **seg)
+{
+    struct ra_class *c = ra_seg_class(pool, nbytes);
+
+    *seg = ra_seg_take_near(c);
+    if (QUIRE_LIKELY(*seg != NULL))
+        return QUIRE_OK;
+    return ra_seg_alloc_far(c, seg);
 }
 
 quire_status ra_seg_alloc_many(struct ra_pool *pool, const size_t *nbytes,
@@ -86,12 +113,14 @@ out:
 
 void *ra_seg_try(struct ra_pool *pool, size_t nbytes)
 {
+    struct ra_class *c = ra_seg_class(pool, nbytes);
     struct ra_why why;
+    void *seg = ra_seg_take_near(c);
 
-    return ra_seg_take(ra_seg_class(pool, nbytes), false, &why);
+    return seg != NULL ? seg : ra_seg_take(c, false, &why);
 }
 
-static bool ra_seg_misuse(struct ra_pool *pool, const void *seg,
+static __attribute__((cold)) bool ra_seg_misuse(struct ra_pool *pool, const void *seg,
                           const char *what)
 {
     ra_count(&pool->misuses, 1);
@@ -107,7 +136,7 @@ bool ra_seg_free(struct ra_pool *pool, void *seg)
     struct ra_region *r;
     struct ra_class *c;
     uint32_t cls;
-    uint32_t i;
+    struct ra_spare spare;
     size_t off;
     uint8_t state;
 
@@ -126,10 +155,11 @@ bool ra_seg_free(struct ra_pool *pool, void *seg)
     off = (size_t)((char *)seg - r->base);
     if ((off & (ra_class_bytes(c) - 1)) != 0)
         return ra_seg_misuse(pool, seg, "not the beginning of a segment");
-    i = (uint32_t)(off >> c->seg_shift);
+    spare.seg = seg;
+    spare.state = &r->state[off >> 12]; /* ra_region_state() */
     state = (uint8_t)(RA_IN_USE + cls);
     /* relaxed: see enum ra_state */
-    if (!atomic_compare_exchange_strong_explicit(&r->state[i], &state, RA_FREE,
+    if (!atomic_compare_exchange_strong_explicit(spare.state, &state, RA_FREE,
                                                  memory_order_relaxed,
                                                  memory_order_relaxed))
         return ra_seg_misuse(pool, seg, "not in use");
@@ -137,7 +167,8 @@ bool ra_seg_free(struct ra_pool *pool, void *seg)
     memset(seg, RA_FILL, ra_class_bytes(c));
 #endif
     ra_guard(seg, ra_class_bytes(c));
-    ra_class_put(c, r, i);
+    if (!ra_mag_put(c, spare))
+        ra_class_put(c, &spare, 1);
     return true;
 }
 

@@ -38,8 +38,8 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
         ra_bits_clear(&r->warm, i);
         r->nwarm--;
         /* relaxed: see enum ra_state */
-        atomic_store_explicit(&r->state[i], RA_DECOMMITTED,
-                              memory_order_relaxed);
+        atomic_store_explicit(ra_region_state(r, c->seg_shift, i),
+                              RA_DECOMMITTED, memory_order_relaxed);
     }
     r->ncold = 0; /* its bits are set anew by ra_class_make_cold() */
     ra_count(&pool->regions_freed, 1);
@@ -136,8 +136,8 @@ static uint64_t ra_sweep_partial(struct ra_class *c, uint64_t want)
                                 (size_t)n << c->seg_shift) == 0;
         for (uint32_t i = first; ok && i < first + n; i++) {
             /* relaxed: see enum ra_state */
-            atomic_store_explicit(&r->state[i], RA_DECOMMITTED,
-                                  memory_order_relaxed);
+            atomic_store_explicit(ra_region_state(r, c->seg_shift, i),
+                                  RA_DECOMMITTED, memory_order_relaxed);
         }
 
         ra_mutex_lock(&c->lock);
@@ -183,5 +183,6 @@ uint64_t ra_sweep_run(struct ra_pool *pool, uint64_t want, bool whole_only)
 
 uint64_t ra_pool_sweep(struct ra_pool *pool)
 {
+    (void)ra_mag_drain(pool); /* what they hold is free */
     return ra_sweep_run(pool, UINT64_MAX, false);
 }

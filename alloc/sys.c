@@ -16,13 +16,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "alloc/ra.h"
+#include "alloc/ra_impl.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
-
-#define RA_OS_PAGE ((size_t)4096) /* bytes; ra_pool_create() checks it */
 
 static int ra_sys_map(void *ctx, size_t nbytes, size_t align, void **addr)
 {
@@ -166,4 +164,29 @@ void ra_obj_free(const struct quire_sys *sys, void *obj)
 {
     if (obj != NULL)
         sys->free(sys->ctx, obj);
+}
+
+/* The table promises no more alignment than malloc() does: the object begins
+ * at the first line boundary behind the pointer to what was allocated. */
+void *ra_line_alloc(const struct quire_sys *sys, size_t nbytes)
+{
+    char *mem = ra_obj_alloc(sys, nbytes + RA_LINE);
+    char *obj;
+
+    if (mem == NULL)
+        return NULL;
+    QUIRE_ASSERT((uintptr_t)mem % sizeof(mem) == 0);
+    obj = mem + RA_LINE - (uintptr_t)mem % RA_LINE;
+    memcpy(obj - sizeof(mem), &mem, sizeof(mem));
+    return obj;
+}
+
+void ra_line_free(const struct quire_sys *sys, void *obj)
+{
+    char *mem;
+
+    if (obj == NULL)
+        return;
+    memcpy(&mem, (char *)obj - sizeof(mem), sizeof(mem));
+    ra_obj_free(sys, mem);
 }

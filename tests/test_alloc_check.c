@@ -90,14 +90,14 @@ static void test_check_finds_what_is_broken(void **state)
     ra_bits_clear(&s.r->warm, 0);
 
     CHECK_CASE("RA-5: warm, yet decommitted");
-    atomic_store(&s.r->state[2], RA_DECOMMITTED);
+    atomic_store(ra_region_state(s.r, s.c->seg_shift, 2), RA_DECOMMITTED);
     must_fail(&s, "RA-5");
-    atomic_store(&s.r->state[2], RA_FREE);
+    atomic_store(ra_region_state(s.r, s.c->seg_shift, 2), RA_FREE);
 
     CHECK_CASE("RA-5: in use of another class");
-    atomic_store(&s.r->state[0], RA_IN_USE + 1);
+    atomic_store(ra_region_state(s.r, s.c->seg_shift, 0), RA_IN_USE + 1);
     must_fail(&s, "RA-5");
-    atomic_store(&s.r->state[0], RA_IN_USE + 4);
+    atomic_store(ra_region_state(s.r, s.c->seg_shift, 0), RA_IN_USE + 4);
 
     CHECK_CASE("RA-5: a wrong count");
     s.r->ncold--;
@@ -130,9 +130,9 @@ static void test_check_finds_what_is_broken(void **state)
     s.c->nwarm--;
 
     CHECK_CASE("RA-9: segments in use");
-    atomic_fetch_add(&s.c->in_use, 1);
+    atomic_fetch_add(&s.c->out, 1);
     must_fail(&s, "RA-9");
-    atomic_fetch_sub(&s.c->in_use, 1);
+    atomic_fetch_sub(&s.c->out, 1);
 
     CHECK_CASE("RA-9: resident");
     atomic_fetch_add(&s.pool->resident, 4096);

@@ -21,6 +21,7 @@ static const struct {
     { "verify", cmd_verify, "check every page of every revision" },
     { "gen", cmd_gen, "make sample records" },
     { "replay", cmd_replay, "replay a trace of requests through the cache" },
+    { "bench", cmd_bench, "measure speed and memory" },
 };
 
 static int help(void)

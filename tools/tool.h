@@ -152,6 +152,7 @@ int cmd_stat(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_gen(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 /* Flush standard output; -1 if anything written to it was lost. */
 int stdout_finish(void);
