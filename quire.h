@@ -572,6 +572,19 @@ QUIRE_API quire_status quire_cursor_read(struct quire_cursor *cur,
 
 /* ---- looking after a store ---- */
 
+#define QUIRE_SEG_MIN ((size_t)4096)       /* bytes: smallest class */
+#define QUIRE_SEG_MAX ((size_t)256 * 1024) /* bytes: greatest class */
+#define QUIRE_SEG_CLASSES 7                /* 4, 8, ... 256 KiB */
+
+/* Of one class of the region allocator: segments, but for the regions. */
+struct quire_pool_class_stat {
+    uint64_t in_use;       /* handed out */
+    uint64_t free;         /* resident and on offer */
+    uint64_t in_magazines; /* resident, kept by threads */
+    uint64_t out_peak;     /* most handed out and in magazines at once */
+    uint64_t regions;      /* that serve this class now */
+};
+
 /* Figures of the region allocator; see part three. All bytes. */
 struct quire_pool_stat {
     size_t size; /* sizeof(struct quire_pool_stat) */
@@ -590,6 +603,12 @@ struct quire_pool_stat {
     uint64_t pressure_calls;
     uint64_t failed_allocs;
     uint64_t misuses;             /* foreign, interior or second releases */
+    uint64_t background_sweeps;   /* passes of the sweeper's thread */
+    uint64_t decommitted_bytes;   /* given back to the system, all together */
+    uint64_t free_bytes;          /* now: resident, on offer */
+    uint64_t magazine_bytes;      /* now: resident, kept by threads */
+    uint64_t magazines;           /* now: threads that keep some */
+    struct quire_pool_class_stat cls[QUIRE_SEG_CLASSES]; /* smallest first */
 };
 
 /* Kinds of page, for statistics. */
@@ -819,10 +838,6 @@ QUIRE_API quire_status quire_cache_stat_get(struct quire_cache *cache,
 /* ---------------------------------------------------------------------- */
 /* Part three: the region allocator                                       */
 
-#define QUIRE_SEG_MIN ((size_t)4096)       /* bytes: smallest class */
-#define QUIRE_SEG_MAX ((size_t)256 * 1024) /* bytes: greatest class */
-#define QUIRE_SEG_CLASSES 7                /* 4, 8, ... 256 KiB */
-
 struct quire_pool_options {
     size_t size;            /* sizeof(struct quire_pool_options) */
     uint64_t budget_bytes;  /* at least QUIRE_BUDGET_MIN; default 64 MiB */
@@ -866,6 +881,20 @@ QUIRE_API quire_status quire_pool_free(struct quire_pool *pool, void *seg);
 typedef uint64_t (*quire_pressure_fn)(void *arg, uint64_t nbytes);
 QUIRE_API quire_status quire_pool_set_pressure(struct quire_pool *pool,
                                                quire_pressure_fn fn, void *arg)
+    QUIRE_MUST_CHECK;
+
+/*
+ * Change the budget. A smaller one is reclaimed first, as an allocation of the
+ * difference would be: by sweeping and by the pressure callback. Regions keep
+ * their size, and the limit on address space stays.
+ *
+ * Returns: QUIRE_OK; INVAL: below QUIRE_BUDGET_MIN or above the limit on
+ *          address space; NOMEM: too much is in use, and the budget is as it
+ *          was; MISUSE: inside the pressure callback.
+ * Context: one thread at a time; others may go on using the pool.
+ */
+QUIRE_API quire_status quire_pool_set_budget(struct quire_pool *pool,
+                                             uint64_t budget_bytes)
     QUIRE_MUST_CHECK;
 
 /* Give every empty region and idle free segment back to the system; returns

@@ -126,6 +126,20 @@ quire_status quire_pool_set_pressure(struct quire_pool *pool,
     return QUIRE_OK;
 }
 
+quire_status quire_pool_set_budget(struct quire_pool *pool,
+                                   uint64_t budget_bytes)
+{
+    quire_status rc = ra_api_check(pool);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (ra_room_in_pressure())
+        return ra_fail(QUIRE_MISUSE,
+                       "the budget can't be changed inside the pressure "
+                       "callback");
+    return ra_pool_set_budget(ra_api_in(pool), budget_bytes);
+}
+
 uint64_t quire_pool_sweep(struct quire_pool *pool)
 {
     return ra_api_check(pool) == QUIRE_OK ? ra_pool_sweep(ra_api_in(pool)) : 0;

@@ -170,9 +170,9 @@ bool ra_check_pool(struct ra_pool *pool)
     if (sum.regions * pool->region_bytes + tables + own !=
         ra_figure(&pool->mapped))
         return ra_check_failed(pool, "RA-9: the virtual figure", pool);
-    if (ra_figure(&pool->resident) > pool->budget_bytes ||
+    if (ra_figure(&pool->resident) > ra_pool_budget(pool) ||
         ra_figure(&pool->mapped) > pool->virtual_limit ||
-        ra_figure(&pool->resident_peak) > pool->budget_bytes)
+        ra_figure(&pool->resident_peak) > pool->budget_peak)
         return ra_check_failed(pool, "RA-2: a limit", pool);
     if (!ra_check_empty_list(pool, sum.empty))
         return ra_check_failed(pool, "RA-1: the list of empty regions", pool);

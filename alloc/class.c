@@ -128,6 +128,8 @@ static void ra_class_add_out(struct ra_class *c, int64_t n)
     uint64_t was = atomic_load_explicit(&c->out, memory_order_relaxed);
 
     atomic_store_explicit(&c->out, was + (uint64_t)n, memory_order_relaxed);
+    if (was + (uint64_t)n > c->out_peak)
+        c->out_peak = was + (uint64_t)n;
 }
 
 static struct ra_spare ra_class_spare(const struct ra_class *c,
@@ -256,6 +258,8 @@ uint32_t ra_class_refill(struct ra_class *c, struct ra_spare *spare, uint32_t n)
 
 void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n)
 {
+    bool wake;
+
     ra_mutex_lock(&c->lock);
     for (uint32_t k = 0; k < n; k++) {
         struct ra_region *r = ra_region_find(c->pool, spare[k].seg);
@@ -265,12 +269,16 @@ void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n)
         QUIRE_ASSERT(!ra_bits_test(&r->warm, i));
         QUIRE_ASSERT(!ra_bits_test(&r->cold, i));
         ra_bits_set(&r->warm, i);
+        r->idle[i / 64] &= ~(UINT64_C(1) << (i % 64));
         r->nwarm++;
         ra_class_place(c, r);
     }
     c->nwarm += n;
     ra_class_add_out(c, -(int64_t)n);
+    wake = c->nwarm > c->wake_at;
     ra_mutex_unlock(&c->lock);
+    if (QUIRE_UNLIKELY(wake))
+        ra_sweeper_wake(c->pool);
 }
 
 bool ra_class_check(const struct ra_class *c, const struct ra_region *r)

@@ -225,7 +225,7 @@ void ra_mag_init(struct ra_pool *pool)
         pthread_key_create(&pool->mag_key, ra_mag_thread_ends) != 0)
         return; /* mag_id stays 0: none */
     atomic_store_explicit(&pool->mag_id, 1, memory_order_relaxed);
-    ra_mag_set_caps(pool, pool->budget_bytes);
+    ra_mag_set_caps(pool, ra_pool_budget(pool));
 }
 
 void ra_mag_fini(struct ra_pool *pool)
@@ -251,9 +251,9 @@ static struct ra_mag *ra_mag_make(struct ra_pool *pool)
 {
     struct ra_mag *m = NULL;
     uint64_t all = (ra_figure(&pool->nmags) + 1) * QUIRE_SEG_CLASSES *
-                   ra_mag_class_bytes(pool->budget_bytes);
+                   ra_mag_class_bytes(ra_pool_budget(pool));
 
-    if (all > pool->budget_bytes / 4)
+    if (all > ra_pool_budget(pool) / 4)
         return NULL;
     if (!ra_pool_reserve(pool, ra_mag_charge()))
         return NULL;

@@ -27,24 +27,39 @@ static quire_status ra_pool_inval(const char *option, uint64_t value,
                    value, rule);
 }
 
-bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes)
+/* Raise the resident figure, if the budget allows; *now is what it is then. */
+static bool ra_pool_charge(struct ra_pool *pool, uint64_t nbytes, uint64_t *now)
 {
     /* relaxed, as all figures: see struct ra_pool */
     uint64_t was = atomic_load_explicit(&pool->resident, memory_order_relaxed);
-    uint64_t peak;
 
     do {
-        if (nbytes > pool->budget_bytes || was > pool->budget_bytes - nbytes)
+        uint64_t budget = ra_pool_budget(pool);
+
+        if (nbytes > budget || was > budget - nbytes)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(
         &pool->resident, &was, was + nbytes, memory_order_relaxed,
         memory_order_relaxed));
+    *now = was + nbytes;
+    return true;
+}
+
+bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes)
+{
+    uint64_t budget = ra_pool_budget(pool);
+    uint64_t peak;
+    uint64_t now;
+
+    if (!ra_pool_charge(pool, nbytes, &now))
+        return false;
     peak = atomic_load_explicit(&pool->resident_peak, memory_order_relaxed);
-    while (peak < was + nbytes &&
-           !atomic_compare_exchange_weak_explicit(
-               &pool->resident_peak, &peak, was + nbytes, memory_order_relaxed,
-               memory_order_relaxed))
+    while (peak < now && !atomic_compare_exchange_weak_explicit(
+                             &pool->resident_peak, &peak, now,
+                             memory_order_relaxed, memory_order_relaxed))
         continue;
+    if (QUIRE_UNLIKELY(now > budget - budget / 32))
+        ra_sweeper_wake(pool);
     return true;
 }
 
@@ -167,6 +182,7 @@ static void ra_pool_init_classes(struct ra_pool *pool)
         c->seg_shift = 12 + i;
         c->nsegs_shift = pool->region_shift - c->seg_shift;
         c->nsegs = UINT32_C(1) << c->nsegs_shift;
+        ra_sweeper_set_threshold(c, 0);
     }
 }
 
@@ -247,14 +263,14 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     pool->sys = *sys;
     pool->log.fn = opt->log;
     pool->log.arg = opt->log_arg;
-    pool->budget_bytes = budget;
+    atomic_store_explicit(&pool->budget_bytes, budget, memory_order_relaxed);
+    pool->budget_peak = budget;
     pool->virtual_limit = virt;
-    pool->slack_bytes = budget / 64;
     pool->region_bytes = region;
     pool->region_shift = (uint32_t)__builtin_ctz(region);
-    /* descriptor, two bitmaps, one byte for each of the most segments */
+    /* descriptor, three bitmaps, one byte for each of the most segments */
     pool->meta_bytes = (uint32_t)(sizeof(struct ra_region) +
-                                  region / QUIRE_SEG_MIN / 8 * 2 +
+                                  region / QUIRE_SEG_MIN / 8 * 3 +
                                   region / QUIRE_SEG_MIN + RA_LINE);
     while ((UINT64_C(1) << pool->nslots_shift) < virt / region * 2)
         pool->nslots_shift++;
@@ -277,6 +293,15 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     ra_cond_init(&pool->pressure_idle);
     ra_pool_init_classes(pool);
     ra_mag_init(pool);
+    ra_mutex_init(&pool->wake_lock, RA_RANK_RA_WAKE);
+    ra_cond_init(&pool->wake);
+    if (opt->background) {
+        rc = ra_sweeper_start(pool);
+        if (rc != QUIRE_OK) {
+            (void)ra_pool_destroy(pool, false);
+            return rc;
+        }
+    }
     ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
                 "pool created: budget %" PRIu64 ", mapped at most %" PRIu64
                 ", regions of %" PRIu32 " bytes",
@@ -324,6 +349,7 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
 
     if (pool == NULL)
         return 0;
+    ra_sweeper_stop(pool);
     nleaks = ra_pool_log_leaks(pool);
     ra_mag_fini(pool);
     QUIRE_ASSERT(nleaks == 0 || leaks_expected);
@@ -347,6 +373,8 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
     }
     for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
         ra_mutex_fini(&pool->cls[i].lock);
+    pthread_cond_destroy(&pool->wake);
+    ra_mutex_fini(&pool->wake_lock);
     pthread_cond_destroy(&pool->pressure_idle);
     ra_mutex_fini(&pool->pressure_lock);
     ra_mutex_fini(&pool->table_lock);
@@ -375,20 +403,80 @@ bool ra_pool_forked(const struct ra_pool *pool)
     return *pool->alive == 0;
 }
 
+/*
+ * A smaller budget: the difference is reserved, as an allocation would reserve
+ * it, then limit and figure are lowered together. Limit first: in between, a
+ * reservation may fail that needn't, and is tried again after a sweep; the
+ * other way round it could pass the new limit.
+ */
+quire_status ra_pool_set_budget(struct ra_pool *pool, uint64_t budget_bytes)
+{
+    struct ra_why why = { .kind = RA_WHY_BUDGET };
+    struct ra_room room = { 0 };
+    uint64_t was = ra_pool_budget(pool);
+    uint64_t now;
+
+    if (budget_bytes < QUIRE_BUDGET_MIN || budget_bytes > pool->virtual_limit)
+        return ra_pool_inval("budget_bytes", budget_bytes,
+                             "8 MiB to the limit on mapped bytes");
+    if (budget_bytes >= was) {
+        pool->budget_peak = ra_max_u64(pool->budget_peak, budget_bytes);
+        /* relaxed: see struct ra_pool */
+        atomic_store_explicit(&pool->budget_bytes, budget_bytes,
+                              memory_order_relaxed);
+    } else {
+        uint64_t less = was - budget_bytes;
+
+        while (!ra_pool_charge(pool, less, &now)) {
+            if (!ra_room_make(pool, &room, &why, (size_t)less))
+                return ra_room_fail(pool, &why, "a smaller budget, by a range",
+                                    (size_t)less);
+        }
+        atomic_store_explicit(&pool->budget_bytes, budget_bytes,
+                              memory_order_relaxed);
+        ra_pool_unreserve(pool, less);
+    }
+    ra_mag_set_caps(pool, budget_bytes);
+    (void)ra_mag_drain(pool); /* what they hold may be above their bounds */
+    ra_log_line(&pool->log, QUIRE_LOG_INFO,
+                "budget changed from %" PRIu64 " to %" PRIu64 " bytes", was,
+                budget_bytes);
+    return QUIRE_OK;
+}
+
 void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st)
 {
-    uint64_t n[QUIRE_SEG_CLASSES];
+    uint64_t mag[QUIRE_SEG_CLASSES];
 
-    ra_pool_segs_in_use(pool, n);
+    ra_mag_sum(pool, mag);
     memset(st, 0, sizeof(*st));
     st->size = sizeof(*st);
-    st->budget_bytes = pool->budget_bytes;
+    st->budget_bytes = ra_pool_budget(pool);
     st->virtual_bytes = ra_figure(&pool->mapped);
     st->resident_bytes = ra_figure(&pool->resident);
-    st->in_use_bytes = ra_pool_in_use(pool);
+    st->in_use_bytes = ra_figure(&pool->table_bytes);
     st->resident_peak_bytes = ra_figure(&pool->resident_peak);
-    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
-        st->segments_in_use += n[i];
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++) {
+        struct quire_pool_class_stat *k = &st->cls[i];
+        struct ra_class *c = &pool->cls[i];
+        uint64_t out;
+
+        ra_mutex_lock(&c->lock);
+        out = ra_figure(&c->out);
+        k->free = c->nwarm;
+        k->out_peak = c->out_peak;
+        k->regions = c->nregions;
+        ra_mutex_unlock(&c->lock);
+        k->in_magazines = mag[i];
+        k->in_use = out - ra_min_u64(out, mag[i]);
+        st->segments_in_use += k->in_use;
+        st->in_use_bytes += k->in_use << c->seg_shift;
+        st->free_bytes += k->free << c->seg_shift;
+        st->magazine_bytes += mag[i] << c->seg_shift;
+    }
+    st->magazines = ra_figure(&pool->nmags);
+    st->background_sweeps = ra_figure(&pool->passes);
+    st->decommitted_bytes = ra_figure(&pool->decommitted);
     st->regions = ra_figure(&pool->regions);
     st->regions_empty = ra_figure(&pool->regions_empty);
     /* regions are never unmapped before the pool ends */

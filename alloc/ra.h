@@ -104,6 +104,10 @@ void ra_nowait_enter(void);
 void ra_nowait_exit(void);
 bool ra_nowait(void);
 
+/* As quire_pool_set_budget(). */
+quire_status ra_pool_set_budget(struct ra_pool *pool, uint64_t budget_bytes)
+    QUIRE_MUST_CHECK;
+
 /* Decommit every empty region and idle free segment; returns bytes given
  * back. Context: any thread with no lock of rank RA_SWEEP or above. */
 uint64_t ra_pool_sweep(struct ra_pool *pool);

@@ -176,6 +176,8 @@ struct ra_region {
     struct ra_region *next;      /* under the class lock */
     struct ra_bits warm;         /* under the class lock: free and resident */
     struct ra_bits cold;    /* under the class lock: free and decommitted */
+    uint64_t *idle; /* under the class lock; bit i, with that of warm: segment
+                       i is free since the sweeper's last pass */
 };
 
 /* The state of segment `i`, of 1 << seg_shift bytes; enum ra_state. It is the
@@ -206,6 +208,10 @@ struct ra_class {
     struct ra_region *list[RA_LISTS]; /* under lock */
     uint32_t nregions;                /* under lock */
     uint64_t nwarm;          /* under lock; free resident segments on offer */
+    uint64_t wake_at;        /* under lock; nwarm that wakes the sweeper */
+    uint64_t out_peak;       /* under lock; most segments out at once */
+    _Atomic bool sweeping;   /* atomic; a background pass or a full sweep is at
+                                this class, and a second one passes it by */
     _Atomic uint64_t out;    /* written under lock; read relaxed for figures:
                                 segments handed out, to callers and to
                                 magazines */
@@ -246,10 +252,10 @@ struct ra_why {
 struct ra_pool {
     struct quire_sys sys;   /* immutable */
     struct ra_log log;      /* immutable */
-    uint64_t budget_bytes;  /* immutable */
+    _Atomic uint64_t budget_bytes; /* atomic; ra_pool_set_budget() */
+    uint64_t budget_peak;   /* written by ra_pool_set_budget(), one caller at
+                               a time: the greatest budget so far */
     uint64_t virtual_limit; /* immutable; bytes */
-    uint64_t slack_bytes;   /* immutable: what a sweep gives back beyond what
-                               was asked, so that the next need finds some */
     uint32_t region_bytes;  /* immutable */
     uint32_t region_shift;  /* immutable */
     uint32_t meta_bytes;    /* immutable: a descriptor with its arrays */
@@ -288,6 +294,8 @@ struct ra_pool {
     _Atomic uint64_t failed_allocs;
     _Atomic uint64_t misuses;
     _Atomic uint64_t nmags; /* atomic; magazines of this pool's threads */
+    _Atomic uint64_t passes; /* atomic; of the background sweeper */
+    _Atomic uint64_t decommitted; /* atomic; bytes, all since creation */
 
     /* Empty regions, any class's: a stack of slots. Low half: slot of the
      * top, or RA_SLOT_NONE; high half: count of pops, against ABA. */
@@ -296,6 +304,14 @@ struct ra_pool {
     struct ra_mutex sweep_lock; /* rank RA_SWEEP: one sweep at a time */
     struct ra_mutex table_lock; /* rank RA_TABLE: inserting, tables */
     struct ra_table *tables;    /* under table_lock */
+
+    /* The background sweeper (sweeper.c). */
+    struct ra_mutex wake_lock; /* rank RA_WAKE */
+    pthread_cond_t wake;       /* with wake_lock */
+    bool background;           /* immutable once the pool is known */
+    void *thread;              /* of who creates and destroys the pool */
+    _Atomic bool wanted;       /* atomic; set by who wakes it, cleared by it */
+    bool stop;                 /* under wake_lock */
 
     struct ra_mutex pressure_lock; /* rank RA_PRESSURE */
     pthread_cond_t pressure_idle;  /* with pressure_lock: none runs */
@@ -319,6 +335,19 @@ bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes);
 void ra_pool_unreserve(struct ra_pool *pool, uint64_t nbytes);
 bool ra_pool_reserve_virtual(struct ra_pool *pool, uint64_t nbytes);
 void ra_pool_unreserve_virtual(struct ra_pool *pool, uint64_t nbytes);
+
+static inline uint64_t ra_pool_budget(const struct ra_pool *pool)
+{
+    /* relaxed: see struct ra_pool */
+    return atomic_load_explicit(&pool->budget_bytes, memory_order_relaxed);
+}
+
+/* What a sweep gives back beyond what was asked, so that the next need finds
+ * some. */
+static inline uint64_t ra_pool_slack(const struct ra_pool *pool)
+{
+    return ra_pool_budget(pool) / 64;
+}
 
 /* Bytes that callers hold: segments and tables. Takes the lock of rank
  * RA_MAG, as what lies in magazines is not in use. */
@@ -594,5 +623,23 @@ static inline bool ra_mag_put(struct ra_class *c, struct ra_spare spare)
  * use. With `whole_only` a region counts for all its bytes. Returns what was
  * given back, in the measure asked for. */
 uint64_t ra_sweep_run(struct ra_pool *pool, uint64_t want, bool whole_only);
+
+/* Give back what is idle in the region, which was of class `c` a moment ago:
+ * all of it, or free segments that were free at the last pass already; mark
+ * what is free now. Bytes given back. */
+uint64_t ra_sweep_idle(struct ra_class *c, struct ra_region *r);
+
+/* ---- the background sweeper (sweeper.c) ---- */
+
+/* Start its thread; NOMEM. */
+quire_status ra_sweeper_start(struct ra_pool *pool);
+/* Stop it; nothing if there is none. */
+void ra_sweeper_stop(struct ra_pool *pool);
+/* Set the thresholds of a class for what is free and in use now. */
+void ra_sweeper_set_threshold(struct ra_class *c, uint64_t in_use_bytes);
+/* Ask for a pass. With any lock but RA_WAKE. */
+void ra_sweeper_wake(struct ra_pool *pool);
+/* One pass over everything, as the thread makes; bytes given back. */
+uint64_t ra_sweeper_pass(struct ra_pool *pool);
 
 #endif /* QUIRE_ALLOC_RA_IMPL_H */

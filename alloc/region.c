@@ -156,7 +156,8 @@ struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
     r->base = base;
     r->warm.word = (uint64_t *)(r + 1);
     r->cold.word = r->warm.word + nsegs / 64;
-    r->state = (_Atomic uint8_t *)(r->cold.word + nsegs / 64);
+    r->idle = r->cold.word + nsegs / 64;
+    r->state = (_Atomic uint8_t *)(r->idle + nsegs / 64);
     r->list = RA_LIST_NONE;
     /* relaxed: published with the region */
     atomic_store_explicit(&r->cls, RA_CLASS_NONE, memory_order_relaxed);

@@ -96,7 +96,7 @@ static uint64_t ra_room_pressure(struct ra_pool *pool, uint64_t nbytes)
 bool ra_room_make(struct ra_pool *pool, struct ra_room *room,
                   const struct ra_why *why, size_t nbytes)
 {
-    uint64_t want = nbytes + pool->slack_bytes;
+    uint64_t want = nbytes + ra_pool_slack(pool);
     unsigned limit = RA_STEPS_BUDGET;
     uint64_t given;
 
@@ -140,7 +140,7 @@ quire_status ra_room_fail(struct ra_pool *pool, const struct ra_why *why,
         ", resident %" PRIu64 ", in use %" PRIu64 ", mapped %" PRIu64
         " of %" PRIu64 " bytes)",
         what, nbytes, text, ra_nowait() ? ", in a call that may not evict" : "",
-        pool->budget_bytes, ra_figure(&pool->resident), ra_pool_in_use(pool),
+        ra_pool_budget(pool), ra_figure(&pool->resident), ra_pool_in_use(pool),
         ra_figure(&pool->mapped), pool->virtual_limit);
     ra_log_line(&pool->log, QUIRE_LOG_WARN, "%s", quire_error_detail());
     return rc;

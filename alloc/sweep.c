@@ -43,6 +43,7 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
     }
     r->ncold = 0; /* its bits are set anew by ra_class_make_cold() */
     ra_count(&pool->regions_freed, 1);
+    ra_count(&pool->decommitted, nbytes);
     RA_PROBE(region_free, r->base, nbytes);
     ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
                 "region at %p given back, %" PRIu64 " bytes were resident",
@@ -96,14 +97,14 @@ static struct ra_region *ra_sweep_thinnest(const struct ra_class *c)
     return NULL;
 }
 
-/* Take the first run of adjacent warm segments off offer. */
+/* Take the run of adjacent warm segments that begins at `i` off offer; with
+ * `idle`, only segments that are marked so. */
 static uint32_t ra_sweep_take_run(struct ra_class *c, struct ra_region *r,
-                                  uint32_t *first)
+                                  bool idle, uint32_t i, uint32_t *first)
 {
-    uint32_t i = ra_bits_first(&r->warm);
-
     *first = i;
-    while (i < c->nsegs && ra_bits_test(&r->warm, i))
+    while (i < c->nsegs && ra_bits_test(&r->warm, i) &&
+           (!idle || ((r->idle[i / 64] >> (i % 64)) & 1)))
         ra_bits_clear(&r->warm, i++);
     r->nwarm -= i - *first;
     c->nwarm -= i - *first;
@@ -111,10 +112,43 @@ static uint32_t ra_sweep_take_run(struct ra_class *c, struct ra_region *r,
     return i - *first;
 }
 
+/* Decommit a run that was taken off offer; the lock is held, but not while
+ * the system works. Bytes given back: 0 when it refused. */
+static uint64_t ra_sweep_run_cold(struct ra_class *c, struct ra_region *r,
+                                  uint32_t first, uint32_t n)
+{
+    struct ra_pool *pool = c->pool;
+    uint64_t nbytes = (uint64_t)n << c->seg_shift;
+    bool ok;
+
+    ra_mutex_unlock(&c->lock);
+    ok = pool->sys.decommit(pool->sys.ctx,
+                            r->base + ((size_t)first << c->seg_shift),
+                            (size_t)nbytes) == 0;
+    for (uint32_t i = first; ok && i < first + n; i++) {
+        /* relaxed: see enum ra_state */
+        atomic_store_explicit(ra_region_state(r, c->seg_shift, i),
+                              RA_DECOMMITTED, memory_order_relaxed);
+    }
+
+    ra_mutex_lock(&c->lock);
+    for (uint32_t i = first; i < first + n; i++)
+        ra_bits_set(ok ? &r->cold : &r->warm, i);
+    if (ok) {
+        r->ncold += n;
+        ra_count(&pool->decommitted, nbytes);
+        ra_pool_unreserve(pool, nbytes);
+    } else {
+        r->nwarm += n;
+        c->nwarm += n;
+    }
+    ra_class_place(c, r);
+    return ok ? nbytes : 0;
+}
+
 /* The second pass over class `c`. */
 static uint64_t ra_sweep_partial(struct ra_class *c, uint64_t want)
 {
-    struct ra_pool *pool = c->pool;
     uint64_t given = 0;
     uint64_t left;
 
@@ -124,38 +158,74 @@ static uint64_t ra_sweep_partial(struct ra_class *c, uint64_t want)
         struct ra_region *r = ra_sweep_thinnest(c);
         uint32_t first;
         uint32_t n;
-        bool ok;
+        uint64_t nbytes;
 
         if (r == NULL)
             break;
-        n = ra_sweep_take_run(c, r, &first);
-        ra_mutex_unlock(&c->lock);
-
-        ok = pool->sys.decommit(pool->sys.ctx,
-                                r->base + ((size_t)first << c->seg_shift),
-                                (size_t)n << c->seg_shift) == 0;
-        for (uint32_t i = first; ok && i < first + n; i++) {
-            /* relaxed: see enum ra_state */
-            atomic_store_explicit(ra_region_state(r, c->seg_shift, i),
-                                  RA_DECOMMITTED, memory_order_relaxed);
-        }
-
-        ra_mutex_lock(&c->lock);
-        for (uint32_t i = first; i < first + n; i++)
-            ra_bits_set(ok ? &r->cold : &r->warm, i);
-        if (ok) {
-            r->ncold += n;
-            given += (uint64_t)n << c->seg_shift;
-            ra_pool_unreserve(pool, (uint64_t)n << c->seg_shift);
-        } else {
-            r->nwarm += n;
-            c->nwarm += n;
-        }
-        ra_class_place(c, r);
-        if (!ok)
+        n = ra_sweep_take_run(c, r, false, ra_bits_first(&r->warm), &first);
+        nbytes = ra_sweep_run_cold(c, r, first, n);
+        if (nbytes == 0)
             break;
+        given += nbytes;
         left -= ra_min_u64(left, n);
     }
+    ra_mutex_unlock(&c->lock);
+    return given;
+}
+
+/* Is all of `r`, which is whole, free since the last pass? */
+static bool ra_sweep_all_idle(const struct ra_class *c,
+                              const struct ra_region *r)
+{
+    for (uint32_t w = 0; w < (c->nsegs + 63) / 64; w++) {
+        if ((r->warm.word[w] & ~r->idle[w]) != 0)
+            return false;
+    }
+    return true;
+}
+
+uint64_t ra_sweep_idle(struct ra_class *c, struct ra_region *r)
+{
+    uint64_t given = 0;
+    uint32_t w = 0;
+
+    ra_mutex_lock(&c->lock);
+    /* relaxed: changes under this lock, if it is still of this class */
+    if (atomic_load_explicit(&r->cls, memory_order_relaxed) != c->id)
+        goto unlock;
+    if (ra_class_out(c, r) == 0 && r->nwarm > 0 && ra_sweep_all_idle(c, r)) {
+        given = (uint64_t)r->nwarm << c->seg_shift;
+        ra_class_leave(c, r); /* owns all its segments now */
+        ra_mutex_unlock(&c->lock);
+        if (ra_sweep_region(c, r))
+            return given;
+        ra_mutex_lock(&c->lock);
+        ra_class_join(c, r);
+        given = 0;
+        goto unlock;
+    }
+    while (ra_class_out(c, r) > 0 && w < (c->nsegs + 63) / 64) {
+        uint64_t idle = r->warm.word[w] & r->idle[w];
+        uint64_t nbytes;
+        uint32_t first;
+        uint32_t n;
+
+        if (idle == 0) {
+            w++;
+            continue;
+        }
+        n = ra_sweep_take_run(c, r, true,
+                              w * 64 + (uint32_t)__builtin_ctzll(idle), &first);
+        nbytes = ra_sweep_run_cold(c, r, first, n);
+        given += nbytes;
+        /* It may have become whole, and somebody else's, without the lock. */
+        if (nbytes == 0 ||
+            atomic_load_explicit(&r->cls, memory_order_relaxed) != c->id)
+            goto unlock;
+    }
+    for (w = 0; w < (c->nsegs + 63) / 64; w++)
+        r->idle[w] = r->warm.word[w];
+unlock:
     ra_mutex_unlock(&c->lock);
     return given;
 }

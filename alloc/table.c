@@ -72,7 +72,7 @@ quire_status ra_table_alloc(struct ra_pool *pool, size_t nbytes, void **mem)
     *mem = NULL;
     nbytes = (size_t)ra_round_up(nbytes, RA_OS_PAGE);
     /* What can never fit is refused before anything is swept or evicted. */
-    if (nbytes < asked || nbytes > pool->budget_bytes)
+    if (nbytes < asked || nbytes > ra_pool_budget(pool))
         return ra_room_fail(pool, &why, "a table", asked);
     do {
         *mem = ra_table_take(pool, nbytes, &why);

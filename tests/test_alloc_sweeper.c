@@ -1,0 +1,314 @@
+/*
+ * test_alloc_sweeper.c - the background sweeper, budgets that change, and the
+ * figures of classes.
+ *
+ * What a pass does is tested by calling passes; that the thread makes them, by
+ * waiting for its figures, for as long as the test may run: nothing here
+ * depends on how soon they come.
+ */
+#include <sched.h>
+#include <unistd.h>
+
+#include "alloc/ra_impl.h"
+#include "tests/test.h"
+
+#define KIB ((size_t)1024)
+#define MIB ((size_t)1024 * 1024)
+#define SEGS_MAX 8192
+
+static void *segs[SEGS_MAX];
+
+static struct ra_pool *make_pool(uint64_t budget, bool background)
+{
+    struct quire_pool_options opt = {
+        .size = sizeof(opt),
+        .budget_bytes = budget,
+        .background = background,
+    };
+    struct ra_pool *pool;
+
+    CHECK_OK(ra_pool_create(&opt, &pool));
+    return pool;
+}
+
+static struct quire_pool_stat stat_of(struct ra_pool *pool)
+{
+    struct quire_pool_stat st;
+
+    ra_pool_stat(pool, &st);
+    return st;
+}
+
+static void end(struct ra_pool *pool)
+{
+    CHECK(ra_check_pool(pool));
+    CHECK_EQ(ra_pool_destroy(pool, false), 0);
+}
+
+static void take(struct ra_pool *pool, unsigned n, size_t nbytes)
+{
+    CHECK(n <= SEGS_MAX);
+    for (unsigned i = 0; i < n; i++)
+        CHECK_OK(ra_seg_alloc(pool, nbytes, &segs[i]));
+}
+
+/* Release all but every `keep`th; 0: all. */
+static void release(struct ra_pool *pool, unsigned n, unsigned keep)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (keep == 0 || i % keep != 0) {
+            CHECK(ra_seg_free(pool, segs[i]));
+            segs[i] = NULL;
+        }
+    }
+}
+
+/* A first pass gives nothing back, a second all that stayed free. */
+static void test_idle_memory_goes(void **state)
+{
+    struct ra_pool *pool = make_pool(64 * MIB, false);
+    uint64_t own = stat_of(pool).resident_bytes;
+    struct quire_pool_stat st;
+
+    (void)state;
+    take(pool, 2000, 16 * KIB);
+    release(pool, 2000, 0);
+    CHECK_EQ(ra_sweeper_pass(pool), 0);
+    CHECK_EQ(ra_sweeper_pass(pool), 2000 * 16 * KIB);
+    st = stat_of(pool);
+    CHECK_EQ(st.regions_empty, st.regions);
+    CHECK_EQ(st.background_sweeps, 2);
+    CHECK_EQ(st.resident_bytes,
+             own + st.regions * pool->meta_bytes + st.magazines *
+                                                       ra_mag_charge());
+    CHECK_EQ(st.decommitted_bytes, 2000 * 16 * KIB);
+    CHECK_EQ(ra_sweeper_pass(pool), 0);
+    end(pool);
+}
+
+/* Scattered survivors don't hold their neighbours' memory. */
+static void test_thin_regions_are_thinned(void **state)
+{
+    (void)state;
+    for (unsigned cls = 0; cls < QUIRE_SEG_CLASSES; cls++) {
+        struct ra_pool *pool = make_pool(64 * MIB, false);
+        size_t nbytes = QUIRE_SEG_MIN << cls;
+        unsigned n = (unsigned)(32 * MIB / nbytes);
+        struct quire_pool_stat st;
+
+        take(pool, n, nbytes);
+        release(pool, n, 10);
+        (void)ra_sweeper_pass(pool);
+        (void)ra_sweeper_pass(pool);
+        st = stat_of(pool);
+        CHECK_EQ(st.free_bytes, 0);
+        CHECK_EQ(st.cls[cls].in_use, (n + 9) / 10);
+        CHECK(st.resident_bytes < st.in_use_bytes + MIB / 2);
+        CHECK(ra_check_pool(pool));
+        for (unsigned i = 0; i < n; i++)
+            CHECK(ra_seg_free(pool, segs[i]));
+        end(pool);
+    }
+}
+
+/* What was used between two passes stays. */
+static void test_memory_in_turn_stays(void **state)
+{
+    struct ra_pool *pool = make_pool(64 * MIB, false);
+
+    (void)state;
+    for (unsigned round = 0; round < 5; round++) {
+        take(pool, 1000, 16 * KIB);
+        release(pool, 1000, 0);
+        CHECK_EQ(ra_sweeper_pass(pool), 0);
+    }
+    CHECK_EQ(stat_of(pool).decommitted_bytes, 0);
+    end(pool);
+}
+
+/* A system that takes no memory back leaves all figures true. */
+static int refuse(void *ctx, void *addr, size_t nbytes)
+{
+    (void)ctx;
+    (void)addr;
+    (void)nbytes;
+    return -12;
+}
+
+static void test_refused_decommit(void **state)
+{
+    struct quire_sys sys = *quire_sys_default();
+    struct quire_pool_options opt = {
+        .size = sizeof(opt),
+        .budget_bytes = 64 * MIB,
+        .sys = &sys,
+    };
+    struct ra_pool *pool;
+    uint64_t resident;
+
+    (void)state;
+    sys.decommit = refuse;
+    CHECK_OK(ra_pool_create(&opt, &pool));
+    take(pool, 1000, 16 * KIB);
+    release(pool, 1000, 3);
+    resident = stat_of(pool).resident_bytes;
+    CHECK_EQ(ra_sweeper_pass(pool) + ra_sweeper_pass(pool), 0);
+    CHECK_EQ(stat_of(pool).resident_bytes, resident);
+    CHECK(ra_check_pool(pool));
+    for (unsigned i = 0; i < 1000; i++)
+        CHECK(ra_seg_free(pool, segs[i]));
+    CHECK_EQ(ra_sweeper_pass(pool) + ra_sweeper_pass(pool), 0);
+    CHECK_EQ(stat_of(pool).resident_bytes, resident);
+    end(pool);
+}
+
+/* The thread is woken by a release and gives all back but what is kept. */
+static void test_thread_gives_back(void **state)
+{
+    struct ra_pool *pool = make_pool(64 * MIB, true);
+    struct quire_pool_stat st;
+
+    (void)state;
+    take(pool, 2000, 16 * KIB);
+    release(pool, 2000, 10);
+    do {
+        usleep(10000);
+        st = stat_of(pool);
+    } while (st.free_bytes + st.magazine_bytes > MIB);
+    CHECK(st.background_sweeps >= 2);
+    CHECK_EQ(st.sweeps, 0);
+    for (unsigned i = 0; i < 2000; i++)
+        CHECK(ra_seg_free(pool, segs[i]));
+    end(pool);
+}
+
+static int no_thread(void *ctx, void (*run)(void *arg), void *arg,
+                     void **thread)
+{
+    (void)ctx;
+    (void)run;
+    (void)arg;
+    (void)thread;
+    return -11;
+}
+
+/* Without background no thread is made; with it, its failure is one. */
+static void test_thread_only_when_asked(void **state)
+{
+    struct quire_sys sys = *quire_sys_default();
+    struct quire_pool_options opt = { .size = sizeof(opt), .sys = &sys };
+    struct ra_pool *pool;
+
+    (void)state;
+    sys.thread_create = no_thread;
+    CHECK_OK(ra_pool_create(&opt, &pool));
+    end(pool);
+    opt.background = true;
+    CHECK_STATUS(ra_pool_create(&opt, &pool), QUIRE_NOMEM);
+    CHECK_EQ(pool, NULL);
+    CHECK(strstr(quire_error_detail(), "thread") != NULL);
+}
+
+/* 8,000 segments of 64 KiB held and returned, 200 times: flat. */
+static void test_cycles_stay_flat(void **state)
+{
+    struct ra_pool *pool = make_pool(640 * MIB, true);
+    uint64_t rounds = test_rounds(200);
+    unsigned n = (unsigned)test_rounds(8000);
+    struct quire_pool_stat second = { 0 };
+
+    (void)state;
+    for (uint64_t round = 0; round < rounds; round++) {
+        struct quire_pool_stat st;
+
+        take(pool, n, 64 * KIB);
+        st = stat_of(pool);
+        if (round == 1)
+            second = st;
+        if (round > 1) {
+            CHECK_EQ(st.virtual_bytes, second.virtual_bytes);
+            CHECK_EQ(st.regions_mapped, second.regions_mapped);
+            CHECK(st.resident_bytes < second.resident_bytes + 32 * MIB);
+        }
+        release(pool, n, 0);
+    }
+    end(pool);
+}
+
+static uint64_t evict(void *arg, uint64_t nbytes)
+{
+    struct ra_pool *pool = arg;
+    uint64_t given = 0;
+
+    for (unsigned i = 0; i < SEGS_MAX && given < nbytes; i++) {
+        if (segs[i] != NULL) {
+            given += ra_seg_bytes(pool, segs[i]);
+            CHECK(ra_seg_free(pool, segs[i]));
+            segs[i] = NULL;
+        }
+    }
+    return given;
+}
+
+static void test_budget_changes(void **state)
+{
+    struct ra_pool *pool = make_pool(64 * MIB, false);
+    void *seg;
+
+    (void)state;
+    memset(segs, 0, sizeof(segs));
+    CHECK_STATUS(ra_pool_set_budget(pool, QUIRE_BUDGET_MIN - 1), QUIRE_INVAL);
+    CHECK_STATUS(ra_pool_set_budget(pool, 256 * MIB + 4096), QUIRE_INVAL);
+
+    CHECK_CASE("down: what is free goes");
+    take(pool, 3000, 16 * KIB);
+    release(pool, 3000, 0);
+    CHECK_OK(ra_pool_set_budget(pool, 16 * MIB));
+    CHECK_EQ(stat_of(pool).budget_bytes, 16 * MIB);
+    CHECK(stat_of(pool).resident_bytes <= 16 * MIB);
+    CHECK_EQ(atomic_load(&pool->mag_cap[0]), 0);
+    CHECK(ra_check_pool(pool));
+
+    CHECK_CASE("down: what is in use does not");
+    take(pool, 800, 16 * KIB);
+    CHECK_STATUS(ra_pool_set_budget(pool, 8 * MIB), QUIRE_NOMEM);
+    CHECK_EQ(stat_of(pool).budget_bytes, 16 * MIB);
+    CHECK_EQ(stat_of(pool).cls[2].in_use, 800);
+
+    CHECK_CASE("down: the pressure callback evicts");
+    ra_pool_set_pressure(pool, evict, pool);
+    CHECK_OK(ra_pool_set_budget(pool, 8 * MIB));
+    CHECK(stat_of(pool).in_use_bytes > 0);
+    CHECK(stat_of(pool).resident_bytes <= 8 * MIB);
+    ra_pool_set_pressure(pool, NULL, NULL);
+    CHECK(ra_check_pool(pool));
+
+    CHECK_CASE("up: there is room again");
+    CHECK_OK(ra_pool_set_budget(pool, 128 * MIB));
+    for (unsigned i = 0; i < SEGS_MAX; i++) {
+        CHECK(ra_seg_free(pool, segs[i]));
+        segs[i] = NULL;
+    }
+    take(pool, 6000, 16 * KIB);
+    release(pool, 6000, 0);
+    CHECK_OK(ra_seg_alloc(pool, 4 * KIB, &seg));
+    CHECK(ra_seg_free(pool, seg));
+    CHECK_EQ(atomic_load(&pool->nmags), 1);
+    end(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idle_memory_goes),
+        cmocka_unit_test(test_thin_regions_are_thinned),
+        cmocka_unit_test(test_memory_in_turn_stays),
+        cmocka_unit_test(test_refused_decommit),
+        cmocka_unit_test(test_thread_gives_back),
+        cmocka_unit_test(test_thread_only_when_asked),
+        cmocka_unit_test(test_cycles_stay_flat),
+        cmocka_unit_test(test_budget_changes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
