@@ -170,6 +170,9 @@ struct quire_sys {
     int (*thread_create)(void *ctx, void (*run)(void *arg), void *arg,
                          void **thread);
     void (*thread_join)(void *ctx, void *thread);
+    /* Allow, or forbid, huge pages in a mapped range; at first they are
+     * forbidden. NULL, or a table that ends before: they are not used. */
+    int (*huge)(void *ctx, void *addr, size_t nbytes, bool allow);
 };
 
 /* The system's own memory and threads (mmap, madvise, malloc, pthreads), to

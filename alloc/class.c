@@ -20,6 +20,7 @@
  * in the budget and then obtained from the system outside the lock; an empty
  * region; a new one. Whatever fails gives back what it took, in reverse.
  */
+#include <errno.h>
 #include <inttypes.h>
 
 #include "alloc/ra_impl.h"
@@ -168,11 +169,72 @@ static struct ra_region *ra_class_grow(struct ra_class *c, bool may_map,
     return r;
 }
 
+/*
+ * What is committed for the cold segment *first: itself, or all of its 2 MiB,
+ * with the rest of them reserved, if it lies where a huge page may be (RA-12).
+ * Where the budget has no room for 2 MiB the huge page is given up. false: the
+ * system refused that, and *why.
+ */
+static bool ra_class_unit(struct ra_class *c, struct ra_region *r,
+                          uint32_t *first, uint32_t *n, struct ra_why *why)
+{
+    struct ra_pool *pool = c->pool;
+    uint64_t off = (uint64_t)*first << c->seg_shift;
+    uint64_t rest = RA_HUGE_BYTES - ra_class_bytes(c);
+
+    if (((r->plain >> (off >> RA_HUGE_SHIFT)) & 1) != 0)
+        return true;
+    if (ra_pool_budget(pool) >= RA_HUGE_BUDGET_MIN &&
+        ra_pool_reserve(pool, rest)) {
+        *n = (uint32_t)(RA_HUGE_BYTES >> c->seg_shift);
+        *first &= ~(*n - 1);
+        return true;
+    }
+    if (ra_region_make_plain(pool, r, off, ra_class_bytes(c)))
+        return true;
+    why->kind = RA_WHY_SYSTEM;
+    why->err = -ENOMEM;
+    return false;
+}
+
+/* Of `n` segments that were committed together, all but `taken` go on offer
+ * as warm ones. Takes the lock itself. */
+static void ra_class_offer_rest(struct ra_class *c, struct ra_region *r,
+                                uint32_t first, uint32_t n, uint32_t taken)
+{
+    for (uint32_t k = first; k < first + n; k++) {
+        char *seg = r->base + ((size_t)k << c->seg_shift);
+
+        if (k == taken)
+            continue;
+#if QUIRE_DEBUG >= 1
+        memset(seg, RA_FILL, ra_class_bytes(c));
+#endif
+        ra_guard(seg, ra_class_bytes(c));
+        /* relaxed: see enum ra_state */
+        atomic_store_explicit(ra_region_state(r, c->seg_shift, k), RA_FREE,
+                              memory_order_relaxed);
+    }
+    ra_mutex_lock(&c->lock);
+    for (uint32_t k = first; k < first + n; k++) {
+        if (k == taken)
+            continue;
+        ra_bits_set(&r->warm, k);
+        r->idle[k / 64] &= ~(UINT64_C(1) << (k % 64));
+    }
+    r->nwarm += n - 1;
+    c->nwarm += n - 1;
+    ra_class_place(c, r);
+    ra_mutex_unlock(&c->lock);
+}
+
 void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
 {
     struct ra_pool *pool = c->pool;
     size_t seg_bytes = ra_class_bytes(c);
     struct ra_region *r;
+    uint32_t first;
+    uint32_t n = 1;
     uint32_t i;
     int err;
 
@@ -199,30 +261,38 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     if (r == NULL)
         goto unreserve;
     i = ra_bits_first(&r->cold);
-    ra_bits_clear(&r->cold, i);
-    r->ncold--;
+    first = i;
+    if (!ra_class_unit(c, r, &first, &n, why))
+        goto unreserve;
+    for (uint32_t k = first; k < first + n; k++)
+        ra_bits_clear(&r->cold, k);
+    r->ncold -= n;
     ra_class_add_out(c, 1);
     ra_class_place(c, r);
     ra_mutex_unlock(&c->lock);
 
     /* The segment is on offer no more, so it is ours while the system finds
      * its pages. */
-    ra_unguard(r->base + ((size_t)i << c->seg_shift), seg_bytes);
-    err = pool->sys.commit(pool->sys.ctx, r->base + ((size_t)i << c->seg_shift),
-                           seg_bytes);
+    ra_unguard(r->base + ((size_t)first << c->seg_shift), n * seg_bytes);
+    err = pool->sys.commit(pool->sys.ctx,
+                           r->base + ((size_t)first << c->seg_shift),
+                           n * seg_bytes);
+    if (err == 0 && n > 1)
+        ra_class_offer_rest(c, r, first, n, i);
     if (err == 0)
         return ra_class_hand_out(c, ra_class_spare(c, r, i), false);
 
-    ra_guard(r->base + ((size_t)i << c->seg_shift), seg_bytes);
+    ra_guard(r->base + ((size_t)first << c->seg_shift), n * seg_bytes);
     why->kind = RA_WHY_SYSTEM;
     why->err = err;
     ra_mutex_lock(&c->lock);
-    ra_bits_set(&r->cold, i);
-    r->ncold++;
+    for (uint32_t k = first; k < first + n; k++)
+        ra_bits_set(&r->cold, k);
+    r->ncold += n;
     ra_class_add_out(c, -1);
     ra_class_place(c, r);
 unreserve:
-    ra_pool_unreserve(pool, seg_bytes);
+    ra_pool_unreserve(pool, n * seg_bytes);
 unlock:
     ra_mutex_unlock(&c->lock);
     return NULL;

@@ -124,7 +124,7 @@ static quire_status ra_pool_check_sys(const struct quire_sys *sys)
 {
     long page = sysconf(_SC_PAGESIZE);
 
-    if (sys->size < sizeof(*sys))
+    if (sys->size < offsetof(struct quire_sys, huge))
         return ra_pool_inval("sys.size", sys->size, "sizeof(struct quire_sys)");
     if (sys->map == NULL || sys->unmap == NULL || sys->commit == NULL ||
         sys->decommit == NULL || sys->alloc == NULL || sys->free == NULL ||
@@ -260,7 +260,9 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
         return ra_fail(QUIRE_NOMEM,
                        "no memory for a pool: the system refused %zu bytes",
                        sizeof(*pool));
-    pool->sys = *sys;
+    /* A table made for an earlier header ends sooner, a later one's first
+     * fields are ours. */
+    memcpy(&pool->sys, sys, sys->size < sizeof(*sys) ? sys->size : sizeof(*sys));
     pool->log.fn = opt->log;
     pool->log.arg = opt->log_arg;
     atomic_store_explicit(&pool->budget_bytes, budget, memory_order_relaxed);
@@ -268,6 +270,8 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     pool->virtual_limit = virt;
     pool->region_bytes = region;
     pool->region_shift = (uint32_t)__builtin_ctz(region);
+    pool->huge = pool->sys.huge != NULL && budget >= RA_HUGE_BUDGET_MIN &&
+                 region >= RA_HUGE_BYTES;
     /* descriptor, three bitmaps, one byte for each of the most segments */
     pool->meta_bytes = (uint32_t)(sizeof(struct ra_region) +
                                   region / QUIRE_SEG_MIN / 8 * 3 +

@@ -36,6 +36,11 @@
 
 #define RA_OS_PAGE ((size_t)4096) /* bytes; checked at creation */
 
+/* Huge pages: their size, and the least budget that uses them. */
+#define RA_HUGE_SHIFT 21
+#define RA_HUGE_BYTES ((uint64_t)1 << RA_HUGE_SHIFT)
+#define RA_HUGE_BUDGET_MIN ((uint64_t)256 << 20)
+
 #define RA_REGION_MIN ((uint64_t)512 << 10)    /* bytes */
 #define RA_REGION_MAX ((uint64_t)64 << 20)     /* bytes */
 #define RA_REGION_AUTO_MAX ((uint64_t)4 << 20) /* bytes; most by default */
@@ -176,6 +181,8 @@ struct ra_region {
     struct ra_region *next;      /* under the class lock */
     struct ra_bits warm;         /* under the class lock: free and resident */
     struct ra_bits cold;    /* under the class lock: free and decommitted */
+    uint32_t plain; /* under the class lock; bit g: no huge page in the g-th
+                       2 MiB (RA-12) */
     uint64_t *idle; /* under the class lock; bit i, with that of warm: segment
                        i is free since the sweeper's last pass */
 };
@@ -258,6 +265,7 @@ struct ra_pool {
     uint64_t virtual_limit; /* immutable; bytes */
     uint32_t region_bytes;  /* immutable */
     uint32_t region_shift;  /* immutable */
+    bool huge;              /* immutable: huge pages are used */
     uint32_t meta_bytes;    /* immutable: a descriptor with its arrays */
 
     /* The region table: open addressing, never more than half full, no
@@ -399,6 +407,15 @@ void ra_region_push(struct ra_pool *pool, struct ra_region *r);
 /* Map one more region; NULL and *why. It is in no class. */
 struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why);
 void ra_region_unmap(struct ra_pool *pool, struct ra_region *r);
+
+/* Ask for huge pages in all of `r`, where the pool uses them; its owner may,
+ * while all of it is decommitted. */
+void ra_region_make_huge(struct ra_pool *pool, struct ra_region *r);
+
+/* No huge pages from now on in the parts of [off, off + nbytes) that are not a
+ * whole range; false: the system refused. Under the class lock. */
+bool ra_region_make_plain(struct ra_pool *pool, struct ra_region *r,
+                          uint64_t off, uint64_t nbytes);
 
 /* ---- classes (class.c); the lock is held unless said otherwise ---- */
 

@@ -120,6 +120,36 @@ struct ra_region *ra_region_pop(struct ra_pool *pool)
     return r;
 }
 
+void ra_region_make_huge(struct ra_pool *pool, struct ra_region *r)
+{
+    if (pool->huge && pool->sys.huge(pool->sys.ctx, r->base,
+                                     pool->region_bytes, true) == 0)
+        r->plain = 0;
+    else
+        r->plain = UINT32_MAX;
+}
+
+bool ra_region_make_plain(struct ra_pool *pool, struct ra_region *r,
+                          uint64_t off, uint64_t nbytes)
+{
+    uint64_t last = (off + nbytes - 1) >> RA_HUGE_SHIFT;
+
+    if (r->plain == UINT32_MAX)
+        return true;
+    for (uint64_t g = off >> RA_HUGE_SHIFT; g <= last; g++) {
+        uint64_t begin = g << RA_HUGE_SHIFT;
+
+        if (((r->plain >> g) & 1) != 0 ||
+            (off <= begin && begin + RA_HUGE_BYTES <= off + nbytes))
+            continue;
+        if (pool->sys.huge(pool->sys.ctx, r->base + begin, RA_HUGE_BYTES,
+                           false) != 0)
+            return false;
+        r->plain |= UINT32_C(1) << g;
+    }
+    return true;
+}
+
 struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
 {
     uint32_t nsegs = pool->region_bytes / (uint32_t)QUIRE_SEG_MIN;
@@ -161,6 +191,7 @@ struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
     r->list = RA_LIST_NONE;
     /* relaxed: published with the region */
     atomic_store_explicit(&r->cls, RA_CLASS_NONE, memory_order_relaxed);
+    ra_region_make_huge(pool, r);
     ra_region_insert(pool, r);
     ra_count(&pool->regions, 1);
     RA_PROBE(region_map, r->base, pool->region_bytes);

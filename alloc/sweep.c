@@ -41,6 +41,8 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
         atomic_store_explicit(ra_region_state(r, c->seg_shift, i),
                               RA_DECOMMITTED, memory_order_relaxed);
     }
+    if (r->plain != 0)
+        ra_region_make_huge(pool, r);
     r->ncold = 0; /* its bits are set anew by ra_class_make_cold() */
     ra_count(&pool->regions_freed, 1);
     ra_count(&pool->decommitted, nbytes);
@@ -119,10 +121,12 @@ static uint64_t ra_sweep_run_cold(struct ra_class *c, struct ra_region *r,
 {
     struct ra_pool *pool = c->pool;
     uint64_t nbytes = (uint64_t)n << c->seg_shift;
-    bool ok;
+    /* Before a part of a huge page goes: nobody may fill it up again. */
+    bool ok = ra_region_make_plain(pool, r, (uint64_t)first << c->seg_shift,
+                                   nbytes);
 
     ra_mutex_unlock(&c->lock);
-    ok = pool->sys.decommit(pool->sys.ctx,
+    ok = ok && pool->sys.decommit(pool->sys.ctx,
                             r->base + ((size_t)first << c->seg_shift),
                             (size_t)nbytes) == 0;
     for (uint32_t i = first; ok && i < first + n; i++) {

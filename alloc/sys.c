@@ -9,7 +9,8 @@
  * Two things are settled for every mapping. MADV_DONTFORK: a forked child does
  * not inherit the cache, so that the child's copies on write can't double the
  * memory. MADV_NOHUGEPAGE: with huge pages for everybody, one touched segment
- * of 4 KiB would make 2 MiB resident, and the figures of the pool untrue.
+ * of 4 KiB would make 2 MiB resident, and the figures of the pool untrue. The
+ * pool asks for huge pages where it counts in them.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -83,6 +84,14 @@ static int ra_sys_decommit(void *ctx, void *addr, size_t nbytes)
     return madvise(addr, nbytes, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
 
+static int ra_sys_huge(void *ctx, void *addr, size_t nbytes, bool allow)
+{
+    (void)ctx;
+    return madvise(addr, nbytes, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0
+               ? 0
+               : -errno;
+}
+
 static void *ra_sys_alloc(void *ctx, size_t nbytes)
 {
     (void)ctx;
@@ -150,6 +159,7 @@ const struct quire_sys *quire_sys_default(void)
         .free = ra_sys_free,
         .thread_create = ra_sys_thread_create,
         .thread_join = ra_sys_thread_join,
+        .huge = ra_sys_huge,
     };
 
     return &sys;

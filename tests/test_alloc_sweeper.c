@@ -297,6 +297,89 @@ static void test_budget_changes(void **state)
     end(pool);
 }
 
+/* RA-12: 2 MiB at a time while whole, per segment once partly given back. */
+static void test_huge_pages_are_charged_whole(void **state)
+{
+    struct ra_pool *pool = make_pool(256 * MIB, false);
+    uint64_t kernel;
+    unsigned n = 8 * 128;
+
+    (void)state;
+    take(pool, 1, 16 * KIB);
+    CHECK_EQ(stat_of(pool).free_bytes + stat_of(pool).magazine_bytes,
+             2 * MIB - 16 * KIB);
+    CHECK(ra_check_pool(pool));
+    release(pool, 1, 0);
+    take(pool, n, 16 * KIB);
+    for (unsigned i = 0; i < n; i++)
+        memset(segs[i], 1, 16 * KIB);
+    release(pool, n, 10);
+    (void)ra_sweeper_pass(pool);
+    (void)ra_sweeper_pass(pool);
+    CHECK_EQ(stat_of(pool).free_bytes, 0);
+    kernel = ra_pool_kernel_resident(pool);
+    CHECK(kernel <= stat_of(pool).resident_bytes);
+    CHECK(kernel * 20 >= (stat_of(pool).resident_bytes - MIB) * 19);
+    CHECK(ra_check_pool(pool));
+
+    CHECK_CASE("near the budget they are given up");
+    for (unsigned i = 0; i < n; i++)
+        CHECK(ra_seg_free(pool, segs[i]));
+    (void)ra_pool_sweep(pool);
+    n = 0;
+    while (n < SEGS_MAX &&
+           ra_seg_alloc(pool, 256 * KIB, &segs[n]) == QUIRE_OK)
+        n++;
+    CHECK(stat_of(pool).in_use_bytes + MIB >= 256 * MIB);
+    CHECK(ra_pool_kernel_resident(pool) <= 256 * MIB);
+    CHECK(ra_check_pool(pool));
+    release(pool, n, 0);
+    (void)ra_pool_sweep(pool);
+    CHECK_EQ(stat_of(pool).regions_empty, stat_of(pool).regions);
+    end(pool);
+}
+
+/* A system that won't forbid huge pages: nothing is given back by parts, and
+ * one that won't allow them: there are none. */
+static int refuse_huge(void *ctx, void *addr, size_t nbytes, bool allow)
+{
+    if (allow == *(bool *)ctx)
+        return -12;
+    return quire_sys_default()->huge(NULL, addr, nbytes, allow);
+}
+
+static void test_huge_pages_refused(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 2; what++) {
+        struct quire_sys sys = *quire_sys_default();
+        struct quire_pool_options opt = {
+            .size = sizeof(opt),
+            .budget_bytes = 256 * MIB,
+            .sys = &sys,
+        };
+        bool refused = what == 1;
+        struct ra_pool *pool;
+        uint64_t resident;
+
+        sys.ctx = &refused;
+        sys.huge = refuse_huge;
+        CHECK_OK(ra_pool_create(&opt, &pool));
+        take(pool, 512, 16 * KIB);
+        release(pool, 512, 10);
+        resident = stat_of(pool).resident_bytes;
+        (void)ra_sweeper_pass(pool);
+        (void)ra_sweeper_pass(pool);
+        CHECK_EQ(stat_of(pool).resident_bytes == resident, what == 0);
+        CHECK(ra_check_pool(pool));
+        for (unsigned i = 0; i < 512; i++)
+            CHECK(ra_seg_free(pool, segs[i]));
+        (void)ra_pool_sweep(pool);
+        CHECK_EQ(stat_of(pool).regions_empty, stat_of(pool).regions);
+        end(pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_thread_only_when_asked),
         cmocka_unit_test(test_cycles_stay_flat),
         cmocka_unit_test(test_budget_changes),
+        cmocka_unit_test(test_huge_pages_are_charged_whole),
+        cmocka_unit_test(test_huge_pages_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
