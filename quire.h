@@ -173,6 +173,9 @@ struct quire_sys {
     /* Allow, or forbid, huge pages in a mapped range; at first they are
      * forbidden. NULL, or a table that ends before: they are not used. */
     int (*huge)(void *ctx, void *addr, size_t nbytes, bool allow);
+    /* Forbid every access to a mapped range, or allow it again; for debug
+     * builds, so that a use after release is a fault. May be NULL. */
+    int (*protect)(void *ctx, void *addr, size_t nbytes, bool access);
 };
 
 /* The system's own memory and threads (mmap, madvise, malloc, pthreads), to

@@ -150,6 +150,12 @@ static struct ra_region *ra_class_grow(struct ra_class *c, bool may_map,
     struct ra_pool *pool = c->pool;
     struct ra_region *r = ra_region_pop(pool);
 
+    if (r != NULL && !ra_region_protect(pool, r, true)) {
+        ra_region_push(pool, r);
+        why->kind = RA_WHY_SYSTEM;
+        why->err = -ENOMEM;
+        return NULL;
+    }
     if (r != NULL) {
         ra_count(&pool->regions_reused, 1);
         RA_PROBE(region_reuse, r->base, c->id);

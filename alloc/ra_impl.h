@@ -408,6 +408,10 @@ void ra_region_push(struct ra_pool *pool, struct ra_region *r);
 struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why);
 void ra_region_unmap(struct ra_pool *pool, struct ra_region *r);
 
+/* Debug builds: no access to `r`, which is empty, or access again; false: the
+ * system refused. Its owner may. */
+bool ra_region_protect(struct ra_pool *pool, struct ra_region *r, bool access);
+
 /* Ask for huge pages in all of `r`, where the pool uses them; its owner may,
  * while all of it is decommitted. */
 void ra_region_make_huge(struct ra_pool *pool, struct ra_region *r);

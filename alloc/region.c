@@ -120,6 +120,20 @@ struct ra_region *ra_region_pop(struct ra_pool *pool)
     return r;
 }
 
+bool ra_region_protect(struct ra_pool *pool, struct ra_region *r, bool access)
+{
+#if QUIRE_DEBUG >= 1
+    return pool->sys.protect == NULL ||
+           pool->sys.protect(pool->sys.ctx, r->base, pool->region_bytes,
+                             access) == 0;
+#else
+    (void)pool;
+    (void)r;
+    (void)access;
+    return true;
+#endif
+}
+
 void ra_region_make_huge(struct ra_pool *pool, struct ra_region *r)
 {
     if (pool->huge && pool->sys.huge(pool->sys.ctx, r->base,

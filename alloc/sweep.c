@@ -43,6 +43,8 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
     }
     if (r->plain != 0)
         ra_region_make_huge(pool, r);
+    /* A refusal leaves it open: less is found, nothing breaks. */
+    (void)ra_region_protect(pool, r, false);
     r->ncold = 0; /* its bits are set anew by ra_class_make_cold() */
     ra_count(&pool->regions_freed, 1);
     ra_count(&pool->decommitted, nbytes);

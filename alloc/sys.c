@@ -92,6 +92,15 @@ static int ra_sys_huge(void *ctx, void *addr, size_t nbytes, bool allow)
                : -errno;
 }
 
+static int ra_sys_protect(void *ctx, void *addr, size_t nbytes, bool access)
+{
+    (void)ctx;
+    return mprotect(addr, nbytes, access ? PROT_READ | PROT_WRITE
+                                         : PROT_NONE) == 0
+               ? 0
+               : -errno;
+}
+
 static void *ra_sys_alloc(void *ctx, size_t nbytes)
 {
     (void)ctx;
@@ -160,6 +169,7 @@ const struct quire_sys *quire_sys_default(void)
         .thread_create = ra_sys_thread_create,
         .thread_join = ra_sys_thread_join,
         .huge = ra_sys_huge,
+        .protect = ra_sys_protect,
     };
 
     return &sys;

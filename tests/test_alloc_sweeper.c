@@ -380,6 +380,32 @@ static void test_huge_pages_refused(void **state)
     }
 }
 
+#if QUIRE_DEBUG >= 1 && !defined(RA_ASAN) && !defined(__SANITIZE_THREAD__)
+/* Nobody reads an empty region unseen; taken again, it is open. */
+static void test_empty_regions_are_closed(void **state)
+{
+    struct ra_pool *pool = make_pool(64 * MIB, false);
+    int fd[2];
+
+    (void)state;
+    CHECK_EQ(pipe(fd), 0);
+    take(pool, 1, 64 * KIB);
+    memset(segs[0], 1, 64 * KIB);
+    CHECK_EQ(write(fd[1], segs[0], 100), 100);
+    CHECK(ra_seg_free(pool, segs[0]));
+    (void)ra_pool_sweep(pool);
+    CHECK_EQ(stat_of(pool).regions_empty, 1);
+    CHECK(write(fd[1], segs[0], 100) < 0); /* the kernel can't read it */
+    take(pool, 1, 64 * KIB);
+    CHECK_EQ(stat_of(pool).regions_reused, 1);
+    memset(segs[0], 1, 64 * KIB);
+    CHECK(ra_seg_free(pool, segs[0]));
+    close(fd[0]);
+    close(fd[1]);
+    end(pool);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +419,9 @@ int main(void)
         cmocka_unit_test(test_budget_changes),
         cmocka_unit_test(test_huge_pages_are_charged_whole),
         cmocka_unit_test(test_huge_pages_refused),
+#if QUIRE_DEBUG >= 1 && !defined(RA_ASAN) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(test_empty_regions_are_closed),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
