@@ -545,7 +545,7 @@ static void test_usage(void **state)
 static void test_help(void **state)
 {
     static const char *const commands[] = {
-        "load",      "get",   "put",  "del",    "scan",
+        "load",      "get",   "put",  "del",    "scan", "dump",
         "revisions", "trees", "stat", "verify", "gen",
     };
     struct run r = { 0 };
@@ -593,11 +593,11 @@ static void test_bad_inputs(void **state)
         { "column number",
           { "--key", "#3" },
           "id,a\n1,x\n",
-          "key field #3: the columns are #1 to #2" },
+          "field #3: the columns are #1 to #2" },
         { "name without a header",
           { "--key", "id", "--no-header" },
           "1,x\n",
-          "without a header line a key column is given by number" },
+          "without a header line a column is given by number" },
         { "no key", { NULL }, "id\n1\n", "say what the key is" },
         { "empty key name",
           { "--key", "a,,b" },

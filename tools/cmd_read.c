@@ -1,23 +1,31 @@
 /*
- * cmd_read.c - `quire get` and `quire scan`: records out of a tree.
+ * cmd_read.c - `quire get`, `quire scan`, `quire dump`: records out of a tree.
  *
- * Records are printed in the form in which they were loaded, so that what scan
- * prints can be loaded again.
+ * Records are printed in the form in which they were loaded, so that what is
+ * printed can be loaded again, unless another form is asked for.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/record.h"
 
+/* How records are printed. */
+#define FORM_HELP \
+    "  --fields A,B       only these: column or member names, #N, or JSON\n" \
+    "                     pointers (/a/b); one CSV row\n" \
+    "  --format F         csv, tsv, ndjson, json (an array) or table\n" \
+    "                     (aligned); default as the tree is\n"
+
 /* ---- get ---- */
 
 static const char get_help[] =
-    "usage: quire get --db FILE [--tree NAME] [--rev N] KEY...\n"
+    "usage: quire get --db FILE [option ...] KEY...\n"
     "\n"
     "Print the records of the KEYs, without a header line.\n"
     "\n"
     "  --tree NAME        in this tree instead of the default one\n"
-    "  --rev N            as of revision N instead of the newest\n" STORE_HELP
+    "  --rev N            as of revision N instead of the newest\n" FORM_HELP
+        STORE_HELP
     "\n"
     "KEY is one CSV row of the key's fields, as `quire scan --keys` prints it;\n"
     "in a tree of lines the line itself; in a tree that was not made by quire\n"
@@ -29,18 +37,23 @@ int cmd_get(int argc, char **argv)
 {
     struct store_args a = { 0 };
     uint64_t rev = UINT64_MAX;
+    const char *format = NULL;
+    const char *fields = NULL;
     const struct option options[] = {
         { "--tree", OPTION_TEXT, &a.tree, NULL },
         { "--rev", OPTION_COUNT, &rev, NULL },
+        { "--format", OPTION_TEXT, &format, NULL },
+        { "--fields", OPTION_TEXT, &fields, NULL },
         STORE_OPTIONS(&a),
     };
+    enum output form = OUTPUT_OWN;
+    struct printer *printer = NULL;
     struct quire *db = NULL;
     struct quire_txn *txn = NULL;
     struct quire_tree *tree;
     struct schema schema;
     struct bytes key = { 0 };
     struct bytes value = { 0 };
-    struct bytes line = { 0 };
     int nkeys;
     int status = options_read("get", get_help, options, ARRAY_LEN(options),
                               argc, argv, &nkeys);
@@ -49,13 +62,19 @@ int cmd_get(int argc, char **argv)
         return status;
     if (nkeys == 0)
         return say_usage("get", "name a KEY");
+    status = output_find("get", format, &form);
+    if (status >= 0)
+        return status;
     status = store_open("get", &a, QUIRE_RDONLY | QUIRE_NOCREATE, &db);
     if (status >= 0)
         return status;
     schema_init(&schema, FORMAT_RAW);
     status = EXIT_FAILED;
     if (store_begin_read(&a, db, rev, &txn, &tree) != 0 ||
-        schema_load(a.db, txn, tree, &schema) != 0)
+        schema_load(a.db, txn, tree, &schema) != 0 ||
+        printer_create(&schema, form, fields, form == OUTPUT_TABLE,
+                       &printer) != 0 ||
+        printer_begin(printer) != 0)
         goto out;
     status = EXIT_OK;
     for (int i = 0; i < nkeys; i++) {
@@ -78,20 +97,22 @@ int cmd_get(int argc, char **argv)
             say_store(a.db, argv[i], rc);
             status = EXIT_FAILED;
             break;
-        } else if (print_record(&schema, &k, &v, &line) != 0) {
+        } else if (printer_record(printer, &k, &v) != 0) {
             status = EXIT_FAILED;
             break;
         }
     }
+    if (printer_end(printer) != 0)
+        status = EXIT_FAILED;
 
 out:
+    printer_destroy(printer);
     quire_abort(txn);
     if (store_close(a.db, db, NULL) != 0 || stdout_finish() != 0)
         status = EXIT_FAILED;
     schema_free(&schema);
     bytes_free(&key);
     bytes_free(&value);
-    bytes_free(&line);
     return status;
 }
 
@@ -111,7 +132,8 @@ static const char scan_help[] =
     "  --keys             the keys only, no header line\n"
     "  --no-header        no header line\n"
     "  --rev N            as of revision N instead of the newest\n"
-    "  --tree NAME        in this tree instead of the default one\n" STORE_HELP
+    "  --tree NAME        in this tree instead of the default one\n" FORM_HELP
+        STORE_HELP
     "\n"
     "KEY is one CSV row of the key's fields, or of the first ones of them.\n"
     "Records come out in the tree's format: csv (LF line ends, quoted where\n"
@@ -121,8 +143,29 @@ static const char scan_help[] =
     "\n"
     "Status: 0, 1 the store could not be read, 2 usage.\n";
 
+static const char dump_help[] =
+    "usage: quire dump --db FILE [option ...]\n"
+    "\n"
+    "Print a whole tree, the header line first if it has one. Loading what is\n"
+    "printed, with the same key and format, gives the same records.\n"
+    "\n"
+    "  --rev N            as of revision N instead of the newest\n"
+    "  --format F         csv, tsv, ndjson or json (an array); default as the\n"
+    "                     tree is\n"
+    "  --fields A,B       only these fields, as for quire scan\n"
+    "  --tree NAME        this tree instead of the default one\n" STORE_HELP
+    "\n"
+    "tsv can't hold tabs and line ends inside fields, and JSON is UTF-8: a\n"
+    "record that doesn't fit ends the dump with status 1. A tree that was not\n"
+    "made by quire load is printed as quire scan prints it.\n"
+    "\n"
+    "Status: 0, 1 the store could not be read or printed, 2 usage.\n";
+
 struct scan {
     struct store_args store;
+    const char *format;
+    const char *fields;
+    enum output form;
     const char *from;
     const char *to;
     const char *prefix;
@@ -209,9 +252,8 @@ static bool scan_inside(const struct scan *s, const struct quire_val *key)
 
 /* Print a record whose value the library does not give in one piece. */
 static quire_status scan_large(struct quire_cursor *cur,
-                               const struct schema *schema,
-                               const struct quire_val *key, struct bytes *line,
-                               bool *lost)
+                               struct printer *printer,
+                               const struct quire_val *key, bool *lost)
 {
     struct bytes copy = { 0 };
     struct bytes value = { 0 };
@@ -227,7 +269,7 @@ static quire_status scan_large(struct quire_cursor *cur,
         goto out;
     own.data = copy.data;
     own.size = copy.len;
-    *lost = print_record(schema, &own, &val, line) != 0;
+    *lost = printer_record(printer, &own, &val) != 0;
 
 out:
     bytes_free(&copy);
@@ -238,7 +280,8 @@ out:
 /* Print the records of the range from the cursor on. *lost: a record could not
  * be printed, which has been said. */
 static quire_status scan_print(const struct scan *s, struct quire_cursor *cur,
-                               const struct schema *schema, struct bytes *line,
+                               const struct schema *schema,
+                               struct printer *printer, struct bytes *line,
                                bool *lost)
 {
     quire_status rc = scan_first(s, cur);
@@ -251,10 +294,10 @@ static quire_status scan_print(const struct scan *s, struct quire_cursor *cur,
         if ((rc == QUIRE_OK || rc == QUIRE_TOOBIG) && !scan_inside(s, &key))
             return QUIRE_OK;
         if (rc == QUIRE_TOOBIG)
-            rc = scan_large(cur, schema, &key, line, lost);
+            rc = scan_large(cur, printer, &key, lost);
         else if (rc == QUIRE_OK)
             *lost = (s->keys ? print_key(schema, &key, line)
-                             : print_record(schema, &key, &val, line)) != 0;
+                             : printer_record(printer, &key, &val)) != 0;
         if (rc != QUIRE_OK || *lost)
             return rc;
         rc = s->reverse ? quire_cursor_prev(cur) : quire_cursor_next(cur);
@@ -266,6 +309,7 @@ static int scan_run(struct scan *s, struct quire_txn *txn,
                     struct quire_tree *tree, const struct schema *schema)
 {
     struct quire_cursor *cur = NULL;
+    struct printer *printer = NULL;
     struct bytes line = { 0 };
     bool lost = false;
     quire_status rc;
@@ -273,20 +317,52 @@ static int scan_run(struct scan *s, struct quire_txn *txn,
 
     if (scan_range(s, schema) != 0)
         goto out;
-    if (!s->keys && !s->no_header && print_header(schema, &line) != 0)
+    if (!s->keys && (printer_create(schema, s->form, s->fields, !s->no_header,
+                                    &printer) != 0 ||
+                     printer_begin(printer) != 0))
         goto out;
     rc = quire_cursor_open(txn, tree, &cur);
     if (rc == QUIRE_OK)
-        rc = scan_print(s, cur, schema, &line, &lost);
+        rc = scan_print(s, cur, schema, printer, &line, &lost);
     if (rc != QUIRE_OK)
         say_store(s->store.db, "scan", rc);
-    else if (!lost)
+    else if (!lost && (s->keys || printer_end(printer) == 0))
         result = 0;
 
 out:
     quire_cursor_close(cur);
+    printer_destroy(printer);
     bytes_free(&line);
     return result;
+}
+
+/* Open, print, close; the options have been read into `s`. The exit status. */
+static int scan_store(const char *command, struct scan *s)
+{
+    struct quire *db = NULL;
+    struct quire_txn *txn = NULL;
+    struct quire_tree *tree;
+    struct schema schema;
+    int status = output_find(command, s->format, &s->form);
+
+    if (status >= 0)
+        return status;
+    status = store_open(command, &s->store, QUIRE_RDONLY | QUIRE_NOCREATE, &db);
+    if (status >= 0)
+        return status;
+    schema_init(&schema, FORMAT_RAW);
+    status = EXIT_FAILED;
+    if (store_begin_read(&s->store, db, s->rev, &txn, &tree) == 0 &&
+        schema_load(s->store.db, txn, tree, &schema) == 0 &&
+        scan_run(s, txn, tree, &schema) == 0)
+        status = EXIT_OK;
+    quire_abort(txn);
+    if (store_close(s->store.db, db, NULL) != 0 || stdout_finish() != 0)
+        status = EXIT_FAILED;
+    schema_free(&schema);
+    bytes_free(&s->low);
+    bytes_free(&s->high);
+    return status;
 }
 
 int cmd_scan(int argc, char **argv)
@@ -301,13 +377,11 @@ int cmd_scan(int argc, char **argv)
         { "--keys", OPTION_FLAG, &s.keys, NULL },
         { "--no-header", OPTION_FLAG, &s.no_header, NULL },
         { "--rev", OPTION_COUNT, &s.rev, NULL },
+        { "--format", OPTION_TEXT, &s.format, NULL },
+        { "--fields", OPTION_TEXT, &s.fields, NULL },
         { "--tree", OPTION_TEXT, &s.store.tree, NULL },
         STORE_OPTIONS(&s.store),
     };
-    struct quire *db = NULL;
-    struct quire_txn *txn = NULL;
-    struct quire_tree *tree;
-    struct schema schema;
     int nargs;
     int status = options_read("scan", scan_help, options, ARRAY_LEN(options),
                               argc, argv, &nargs);
@@ -316,20 +390,31 @@ int cmd_scan(int argc, char **argv)
         return status;
     if (nargs > 0)
         return say_usage("scan", "%s: it takes no arguments", argv[0]);
-    status = store_open("scan", &s.store, QUIRE_RDONLY | QUIRE_NOCREATE, &db);
+    if (s.keys && (s.format != NULL || s.fields != NULL))
+        return say_usage("scan", "--keys goes with neither --format nor "
+                                 "--fields");
+    return scan_store("scan", &s);
+}
+
+/* ---- dump ---- */
+
+int cmd_dump(int argc, char **argv)
+{
+    struct scan s = { .limit = UINT64_MAX, .rev = UINT64_MAX };
+    const struct option options[] = {
+        { "--rev", OPTION_COUNT, &s.rev, NULL },
+        { "--format", OPTION_TEXT, &s.format, NULL },
+        { "--fields", OPTION_TEXT, &s.fields, NULL },
+        { "--tree", OPTION_TEXT, &s.store.tree, NULL },
+        STORE_OPTIONS(&s.store),
+    };
+    int nargs;
+    int status = options_read("dump", dump_help, options, ARRAY_LEN(options),
+                              argc, argv, &nargs);
+
     if (status >= 0)
         return status;
-    schema_init(&schema, FORMAT_RAW);
-    status = EXIT_FAILED;
-    if (store_begin_read(&s.store, db, s.rev, &txn, &tree) == 0 &&
-        schema_load(s.store.db, txn, tree, &schema) == 0 &&
-        scan_run(&s, txn, tree, &schema) == 0)
-        status = EXIT_OK;
-    quire_abort(txn);
-    if (store_close(s.store.db, db, NULL) != 0 || stdout_finish() != 0)
-        status = EXIT_FAILED;
-    schema_free(&schema);
-    bytes_free(&s.low);
-    bytes_free(&s.high);
-    return status;
+    if (nargs > 0)
+        return say_usage("dump", "%s: it takes no arguments", argv[0]);
+    return scan_store("dump", &s);
 }

@@ -15,6 +15,7 @@ static const struct {
     { "put", cmd_put, "store one record" },
     { "del", cmd_del, "delete records" },
     { "scan", cmd_scan, "print records in the order of their keys" },
+    { "dump", cmd_dump, "print a whole tree, to be loaded again" },
     { "revisions", cmd_revisions, "list the revisions" },
     { "trees", cmd_trees, "list the trees" },
     { "stat", cmd_stat, "print the store's figures" },

@@ -139,6 +139,9 @@ const char *schema_parse_key(struct schema *s, const char *text);
 /* Find the key's columns by name or number among `s`'s. -1, said; `where` names
  * the input. */
 int schema_resolve(struct schema *s, const char *where);
+/* Find the column of one field, by its name or #N. -1, said; as above. */
+int schema_find_column(const struct schema *s, const char *where,
+                       struct key_field *k);
 /* Whether two resolved schemas make the same keys and values. */
 bool schema_same_key(const struct schema *a, const struct schema *b);
 /* The key specification as --key takes it; "auto", "line" or "bytes". */
@@ -241,5 +244,67 @@ int print_key(const struct schema *s, const struct quire_val *key,
 /* Append bytes of any kind so that they stay on one line and in one column:
  * backslash, tab, line end and other control bytes are escaped. */
 int print_escaped(struct bytes *out, const void *data, size_t len);
+
+/* ---- looking into JSON (json.c) ---- */
+
+/* A piece of JSON text. */
+struct json_text {
+    const unsigned char *p;
+    size_t len; /* bytes */
+};
+
+/* A walk over the members of an object or the elements of an array. */
+struct json_walk {
+    const unsigned char *pos;
+    const unsigned char *end;
+    bool object;
+};
+
+/* Begin a walk over `text`; false: it is neither an object nor an array. */
+bool json_open(struct json_walk *w, const void *text, size_t len);
+/* The next value, and in an object its name with the quotes; false at the
+ * end. */
+bool json_next(struct json_walk *w, struct json_text *name,
+               struct json_text *value);
+/* Find a value by the name of a member of the outermost object, or, when that
+ * begins with a slash, by a JSON pointer (RFC 6901).
+ * 1: *value; 2: a name on the way is there more than once; 0: there is none;
+ * -1: no memory, said. */
+int json_find(const void *text, size_t len, const char *pointer,
+              size_t pointer_len, struct json_text *value);
+/* Append a value's plain text: a string's characters, else the text itself. */
+int json_decode(struct bytes *out, const struct json_text *value);
+/* Append `data` as a JSON string. 1: it is not UTF-8; -1: no memory, said. */
+int json_quote(struct bytes *out, const void *data, size_t len);
+/* Append `text` without the blanks and line ends between its tokens. */
+int json_compact(struct bytes *out, const void *text, size_t len);
+
+/* ---- records in a form of choice (output.c) ---- */
+
+enum output {
+    OUTPUT_OWN, /* as the tree is */
+    OUTPUT_CSV,
+    OUTPUT_TSV,
+    OUTPUT_NDJSON,
+    OUTPUT_JSON, /* one array */
+    OUTPUT_TABLE,
+};
+
+struct printer;
+
+/* The form that --format names; NULL is OUTPUT_OWN. -1, or EXIT_USAGE. */
+int output_find(const char *command, const char *name, enum output *form);
+/*
+ * A printer of records of `s`: those of `fields`, one CSV row of names, or all
+ * (NULL); with a header line, where the form has one, if `header`. Then
+ * begin, any number of records, end; each -1 when it has said why it failed.
+ */
+int printer_create(const struct schema *s, enum output form,
+                   const char *fields, bool header, struct printer **p);
+int printer_begin(struct printer *p);
+int printer_record(struct printer *p, const struct quire_val *key,
+                   const struct quire_val *val);
+int printer_end(struct printer *p);
+void printer_destroy(struct printer *p); /* NULL is accepted */
 
 #endif /* QUIRE_TOOLS_RECORD_H */

@@ -130,14 +130,13 @@ static void say_no_column(const struct schema *s, const char *where,
             name, (int)(list.len < 1000 ? list.len : 1000),
             (const char *)list.data, list.len < 1000 ? "" : " ...");
     else
-        say("%s: without a header line a key column is given by number: "
+        say("%s: without a header line a column is given by number: "
             "--key '#1'",
             where);
     bytes_free(&list);
 }
 
-/* The column of one key field. -1, said. */
-static int resolve_one(const struct schema *s, const char *where,
+int schema_find_column(const struct schema *s, const char *where,
                        struct key_field *k)
 {
     const unsigned char *pos = s->columns.data;
@@ -151,7 +150,7 @@ static int resolve_one(const struct schema *s, const char *where,
         unsigned long number = strtoul(k->name + 1, NULL, 10);
 
         if (number == 0 || (s->ncolumns != 0 && number > s->ncolumns)) {
-            say("%s: key field %s: the columns are #1 to #%u", where, k->name,
+            say("%s: field %s: the columns are #1 to #%u", where, k->name,
                 s->ncolumns);
             return -1;
         }
@@ -170,7 +169,7 @@ static int resolve_one(const struct schema *s, const char *where,
     if (found == 0)
         say_no_column(s, where, k->name);
     else if (found > 1)
-        say("%s: %u columns are called \"%s\"; give the key by number: --key "
+        say("%s: %u columns are called \"%s\"; give it by number: "
             "'#N'",
             where, found, k->name);
     return found == 1 ? 0 : -1;
@@ -181,7 +180,7 @@ int schema_resolve(struct schema *s, const char *where)
     if (!format_has_rows(s->format))
         return 0;
     for (unsigned i = 0; i < s->nkey; i++) {
-        if (resolve_one(s, where, &s->key[i]) != 0)
+        if (schema_find_column(s, where, &s->key[i]) != 0)
             return -1;
     }
     return 0;

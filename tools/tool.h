@@ -146,6 +146,7 @@ int cmd_get(int argc, char **argv);
 int cmd_put(int argc, char **argv);
 int cmd_del(int argc, char **argv);
 int cmd_scan(int argc, char **argv);
+int cmd_dump(int argc, char **argv);
 int cmd_revisions(int argc, char **argv);
 int cmd_trees(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
