@@ -42,6 +42,7 @@ struct load {
     const char *key_text;    /* --key; NULL: not given */
     const char *format_text; /* --format */
     const char *duplicates_text;
+    const char *rejects_path; /* --rejects; NULL: not given */
     bool key_auto;
     bool no_header;
     bool ack;
@@ -64,6 +65,11 @@ struct load {
     bool header_read;          /* of any input: worth a revision */
     uint64_t pending;          /* records put since the last commit */
     int64_t next_auto;         /* the next key of key_auto */
+
+    /* --rejects */
+    FILE *rejects; /* NULL: not asked for */
+    struct bytes reject_line;
+    struct bytes reject_text;
 
     /* the input in work */
     struct input *in;
@@ -110,6 +116,10 @@ static const char load_help[] =
     "  --on-duplicate D   a key that is there: replace its record (default),\n"
     "                     keep the old one, or error: stop with status 1\n"
     "  --commit-every N   make a revision every N records (100000)\n"
+    "  --rejects FILE     write each rejected record to FILE, as TSV: input,\n"
+    "                     line, reason, record; with \\t \\n \\r \\\\ and \\xHH\n"
+    "                     for bytes that would disturb; of a broken record its\n"
+    "                     first 1M\n"
     "  --max-record SIZE  reject longer records (16M)\n"
     "  --zstd-window SIZE allow zstd windows up to SIZE (8M); it is memory\n"
     "  --ack              print `committed REVISION RECORDS` after each\n"
@@ -170,6 +180,16 @@ static void load_abort(struct load *l)
     l->tree = NULL;
 }
 
+/* What was rejected so far is in the file before the next commit is. */
+static int rejects_flush(struct load *l)
+{
+    if (l->rejects == NULL ||
+        (fflush(l->rejects) == 0 && ferror(l->rejects) == 0))
+        return 0;
+    say("%s: %m; rejected records could not be written down", l->rejects_path);
+    return -1;
+}
+
 /* Commit what is pending. Nothing makes no revision; a header without records
  * does, but not one whose records have all been rejected. */
 static int load_commit(struct load *l)
@@ -181,7 +201,7 @@ static int load_commit(struct load *l)
         load_abort(l);
         return 0;
     }
-    if (load_begin(l) != 0)
+    if (rejects_flush(l) != 0 || load_begin(l) != 0)
         return -1;
     if (l->schema_changed) {
         struct quire_val meta;
@@ -411,8 +431,41 @@ static int load_first_row(struct load *l, const struct record *rec)
 
 /* ---- records ---- */
 
-static void load_reject(struct load *l, const struct record *rec,
-                        const struct reject *why)
+/* Write a rejected record down. `row`: its data are a row, else text. */
+static int rejects_add(struct load *l, const struct record *rec,
+                       const struct reject *why, bool row)
+{
+    struct bytes *line = &l->reject_line;
+    struct bytes *text = &l->reject_text;
+    const char *name = input_name(l->in);
+    char number[32];
+
+    if (l->rejects == NULL)
+        return 0;
+    bytes_reset(line, REJECT_TEXT_MAX);
+    bytes_reset(text, REJECT_TEXT_MAX);
+    snprintf(number, sizeof(number), "\t%" PRIu64 "\t", rec->line);
+    if (print_escaped(line, name, strlen(name)) != 0 ||
+        bytes_append_text(line, number) != 0 ||
+        print_escaped(line, why->text, strlen(why->text)) != 0 ||
+        bytes_append_text(line, "\t") != 0)
+        return -1;
+    if (row) {
+        if (row_to_text(text, l->schema.format, rec->data, rec->len, 0) != 0 ||
+            print_escaped(line, text->data, text->len) != 0)
+            return -1;
+    } else if (print_escaped(line, rec->data, rec->len) != 0) {
+        return -1;
+    }
+    if (bytes_append_text(line, "\n") != 0)
+        return -1;
+    /* A failure stays with the stream: rejects_flush() tells it. */
+    fwrite(line->data, 1, line->len, l->rejects);
+    return 0;
+}
+
+static int load_reject(struct load *l, const struct record *rec,
+                       const struct reject *why, bool row)
 {
     l->nrejected++;
     l->rejected_by[why->reason]++;
@@ -420,7 +473,9 @@ static void load_reject(struct load *l, const struct record *rec,
         say("%s:%" PRIu64 ": rejected: %s", input_name(l->in), rec->line,
             why->text);
     if (l->nrejected == REJECTS_SHOWN)
-        say("further rejected records are only counted");
+        say("further rejected records are only %s",
+            l->rejects != NULL ? "written down" : "counted");
+    return rejects_add(l, rec, why, row);
 }
 
 static int say_duplicate(struct load *l, const struct record *rec)
@@ -488,8 +543,7 @@ static int load_put(struct load *l, const struct record *rec)
     if (rc == QUIRE_TOOBIG) {
         reject(&why, REASON_TOO_LONG, "the store says: %s",
                quire_error_detail());
-        load_reject(l, rec, &why);
-        return 0;
+        return load_reject(l, rec, &why, format_has_rows(l->schema.format));
     }
     if (rc != QUIRE_OK) {
         say("%s:%" PRIu64 ": this record could not be stored",
@@ -528,17 +582,14 @@ static int load_record(struct load *l, struct record *rec)
         if (rec->nfields != l->schema.ncolumns) {
             reject(&why, REASON_COLUMNS, "it has %u columns instead of %u",
                    rec->nfields, l->schema.ncolumns);
-            load_reject(l, rec, &why);
-            return 0;
+            return load_reject(l, rec, &why, true);
         }
     } else {
         l->nread++;
     }
     rc = load_key(l, rec, &why);
-    if (rc == -1) {
-        load_reject(l, rec, &why);
-        return 0;
-    }
+    if (rc == -1)
+        return load_reject(l, rec, &why, format_has_rows(l->schema.format));
     return rc == 0 ? load_put(l, rec) : -1;
 }
 
@@ -658,7 +709,8 @@ static enum read_result load_all(struct load *l)
             break;
         case READ_REJECT:
             l->nread++;
-            load_reject(l, &rec, &rec.why);
+            if (load_reject(l, &rec, &rec.why, false) != 0)
+                return READ_FAILED;
             break;
         default:
             return rc;
@@ -718,7 +770,7 @@ static int load_run(struct load *l)
         say("stopped by signal %d: committing the %" PRIu64
             " records since the last commit",
             stop_signal(), l->pending);
-    if (load_commit(l) != 0)
+    if (load_commit(l) != 0 || rejects_flush(l) != 0)
         goto failed;
     if (rc == READ_STOPPED)
         return EXIT_SIGNAL + stop_signal();
@@ -767,6 +819,36 @@ static int load_check_options(struct load *l)
     return -1;
 }
 
+/* Open --rejects' file, which no input may be: it is made empty. */
+static int rejects_open(struct load *l)
+{
+    struct stat own;
+    struct stat st;
+
+    if (l->rejects_path == NULL)
+        return 0;
+    if (stat(l->rejects_path, &own) == 0) {
+        for (int i = 0; i <= l->ninputs; i++) {
+            const char *name = i < l->ninputs ? l->inputs[i] : l->store.db;
+
+            if (name == NULL || stat(name, &st) != 0 ||
+                st.st_dev != own.st_dev || st.st_ino != own.st_ino)
+                continue;
+            say("--rejects %s: it is %s, which would be lost; name another "
+                "file",
+                l->rejects_path, i < l->ninputs ? "an input" : "the store");
+            return -1;
+        }
+    }
+    l->rejects = fopen(l->rejects_path, "we");
+    if (l->rejects == NULL) {
+        say("--rejects %s: %m", l->rejects_path);
+        return -1;
+    }
+    fputs("input\tline\treason\trecord\n", l->rejects);
+    return 0;
+}
+
 int cmd_load(int argc, char **argv)
 {
     struct load l = {
@@ -781,6 +863,7 @@ int cmd_load(int argc, char **argv)
         { "--no-header", OPTION_FLAG, &l.no_header, NULL },
         { "--tree", OPTION_TEXT, &l.store.tree, NULL },
         { "--on-duplicate", OPTION_TEXT, &l.duplicates_text, NULL },
+        { "--rejects", OPTION_TEXT, &l.rejects_path, NULL },
         { "--commit-every", OPTION_COUNT, &l.commit_every, NULL },
         { "--max-record", OPTION_SIZE, &l.max_record, NULL },
         { "--zstd-window", OPTION_SIZE, &l.window_bytes, NULL },
@@ -799,11 +882,14 @@ int cmd_load(int argc, char **argv)
     status = load_check_options(&l);
     if (status >= 0)
         return status;
-    if (stop_install() != 0)
+    if (stop_install() != 0 || rejects_open(&l) != 0)
         return EXIT_FAILED;
     status = store_open("load", &l.store, 0, &l.db);
-    if (status >= 0)
+    if (status >= 0) {
+        if (l.rejects != NULL)
+            fclose(l.rejects);
         return status;
+    }
     l.total = total_of(l.inputs, l.ninputs);
     l.start = now();
     l.next_progress = l.start + (say_on_terminal() ? 0.2 : 5);
@@ -815,7 +901,13 @@ int cmd_load(int argc, char **argv)
     load_report(&l, now() - l.start, &closed, budget);
     if (stdout_finish() != 0)
         status = EXIT_FAILED;
+    if (l.rejects != NULL && fclose(l.rejects) != 0) {
+        say("%s: %m", l.rejects_path);
+        status = EXIT_FAILED;
+    }
     schema_free(&l.tree_schema);
+    bytes_free(&l.reject_line);
+    bytes_free(&l.reject_text);
     bytes_free(&l.key);
     bytes_free(&l.meta);
     return status;

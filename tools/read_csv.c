@@ -72,8 +72,10 @@ struct csv_reader {
     size_t next_span; /* <= nspans */
     size_t cap_spans;
     uint64_t feeds;       /* line feeds in the input before piece_pos */
-    struct record reject; /* a reject that follows the spans */
+    struct record reject; /* a reject that follows the spans, when the line
+                             has been passed over */
     bool has_reject;
+    struct bytes text; /* of the rejected record */
 };
 
 static int no_space(unsigned char c)
@@ -169,9 +171,55 @@ static void on_row(int c, void *arg)
     r->open_fields = 0;
 }
 
-/* Drop the unfinished record; `reject` follows the finished ones. */
-static struct record *drop_open(struct csv_reader *r)
+/* Add to the rejected record's text, as far as it is kept. */
+static void add_text(struct csv_reader *r, const void *data, size_t len)
 {
+    size_t room = REJECT_TEXT_MAX - r->text.len;
+
+    if (bytes_append(&r->text, data, len < room ? len : room) != 0)
+        r->nomem = true;
+}
+
+/*
+ * Write the unfinished record down again, as text: its fields, then what the
+ * parser has of the next one. The line's rest is added as it is passed over.
+ * `closed`: the parser's last character is a closing quote.
+ */
+static void keep_text(struct csv_reader *r, bool closed)
+{
+    const unsigned char *pos = r->rows.data + r->open;
+    const unsigned char *end = r->rows.data + r->rows.len;
+    const unsigned char *p = r->parser.entry_buf;
+    size_t len = r->parser.entry_pos;
+    const unsigned char *field;
+    size_t n;
+
+    r->text.len = 0;
+    while (r->text.len < REJECT_TEXT_MAX && row_next(&pos, end, &field, &n)) {
+        if (n > REJECT_TEXT_MAX)
+            n = REJECT_TEXT_MAX;
+        if (csv_quote(&r->text, field, n) != 0)
+            r->nomem = true;
+        if (r->text.len > REJECT_TEXT_MAX)
+            r->text.len = REJECT_TEXT_MAX;
+        add_text(r, ",", 1);
+    }
+    if (!r->parser.quoted) {
+        add_text(r, p, len);
+        return;
+    }
+    add_text(r, "\"", 1);
+    for (size_t i = 0; i < len && r->text.len < REJECT_TEXT_MAX; i++) {
+        if (p[i] == '"' && !(closed && i + 1 == len))
+            add_text(r, "\"", 1);
+        add_text(r, p + i, 1);
+    }
+}
+
+/* Drop the unfinished record; `reject` follows the finished ones. */
+static struct record *drop_open(struct csv_reader *r, bool closed)
+{
+    keep_text(r, closed);
     r->reject.line = r->open_line;
     r->has_reject = true;
     r->rows.len = r->open;
@@ -187,6 +235,9 @@ static int skip_line(struct csv_reader *r)
     size_t rest = r->piece_len - r->piece_pos;
     unsigned char *eol = memchr(from, '\n', rest);
 
+    add_text(r, from, eol != NULL ? (size_t)(eol - from) : rest);
+    if (r->nomem)
+        return -1;
     if (eol == NULL) {
         r->piece_pos = r->piece_len;
         return 0;
@@ -226,10 +277,10 @@ static int parse_piece(struct csv_reader *r)
             say("the CSV parser has no memory for a field");
             return -1;
         }
-        reject(&drop_open(r)->why, REASON_QUOTING,
+        reject(&drop_open(r, r->parser.quoted != 0)->why, REASON_QUOTING,
                "a quote where none may be, or text behind a closing one");
     } else if (r->rows.len - r->open + r->parser.entry_pos > r->rd.max_record) {
-        reject(&drop_open(r)->why, REASON_TOO_LONG,
+        reject(&drop_open(r, false)->why, REASON_TOO_LONG,
                "the record is over --max-record %llu bytes; is a quote "
                "missing?",
                (unsigned long long)r->rd.max_record);
@@ -241,7 +292,7 @@ static int parse_piece(struct csv_reader *r)
 static int parse_end(struct csv_reader *r)
 {
     if (!r->skipping && csv_fini(&r->parser, on_field, on_row, r) != 0)
-        reject(&drop_open(r)->why, REASON_UNTERMINATED,
+        reject(&drop_open(r, false)->why, REASON_UNTERMINATED,
                "a quoted field is not closed: everything from here to the "
                "end of the input is lost");
     return r->nomem ? -1 : 0;
@@ -306,10 +357,20 @@ static enum read_result csv_next(struct reader *rd, struct record *rec)
             reject(&rec->why, REASON_TOO_LONG,
                    "the record has %zu bytes, over --max-record %llu", s->len,
                    (unsigned long long)rd->max_record);
+            r->text.len = 0;
+            if (row_to_text(&r->text, FORMAT_CSV, rec->data, rec->len, 0) != 0)
+                return READ_FAILED;
+            rec->data = r->text.data;
+            rec->len = r->text.len < REJECT_TEXT_MAX ? r->text.len
+                                                     : REJECT_TEXT_MAX;
             return READ_REJECT;
         }
-        if (r->has_reject) {
+        if (r->has_reject && (!r->skipping || r->end)) {
             r->has_reject = false;
+            if (r->text.len > 0 && r->text.data[r->text.len - 1] == '\r')
+                r->text.len--;
+            rec->data = r->text.data;
+            rec->len = r->text.len;
             rec->line = r->reject.line;
             rec->why = r->reject.why;
             return READ_REJECT;
@@ -329,6 +390,7 @@ static void csv_close(struct reader *rd)
     if (r->parser_ready)
         csv_free(&r->parser);
     bytes_free(&r->rows);
+    bytes_free(&r->text);
     free(r->spans);
     free(r->piece);
     free(r);

@@ -25,7 +25,8 @@ struct lines {
     size_t begin;     /* of the next line; <= buf.len */
     uint64_t line;    /* its number, from 1 */
     bool end;         /* the input has no more bytes */
-    struct bytes row; /* TSV: the record handed out */
+    struct bytes row; /* TSV: the record handed out; the text of a rejected
+                         line */
 };
 
 /* ---- what all readers use ---- */
@@ -118,11 +119,16 @@ static enum read_result lines_skip(struct lines *l, struct record *rec)
     uint64_t nbytes = 0;
 
     rec->line = l->line++;
+    l->row.len = 0;
     for (;;) {
         unsigned char *from = l->buf.data + l->begin;
         size_t rest = l->buf.len - l->begin;
         unsigned char *eol = memchr(from, '\n', rest);
+        size_t part = eol != NULL ? (size_t)(eol - from) : rest;
+        size_t room = REJECT_TEXT_MAX - l->row.len;
 
+        if (bytes_append(&l->row, from, part < room ? part : room) != 0)
+            return READ_FAILED;
         if (eol != NULL) {
             nbytes += (uint64_t)(eol - from);
             l->begin += (size_t)(eol - from) + 1;
@@ -139,6 +145,8 @@ static enum read_result lines_skip(struct lines *l, struct record *rec)
     reject(&rec->why, REASON_TOO_LONG,
            "the line has %llu bytes, over --max-record %llu",
            (unsigned long long)nbytes, (unsigned long long)l->rd.max_record);
+    rec->data = l->row.data;
+    rec->len = l->row.len;
     return READ_REJECT;
 }
 

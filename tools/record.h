@@ -203,8 +203,11 @@ struct record {
     size_t len;                /* bytes */
     uint32_t nfields;          /* of a row; 0: an empty line */
     uint64_t line;             /* where it began, from 1 */
-    struct reject why;         /* of READ_REJECT */
+    struct reject why;         /* of READ_REJECT; data is then the record's
+                                  text, up to REJECT_TEXT_MAX bytes of it */
 };
+
+#define REJECT_TEXT_MAX ((size_t)1 << 20) /* bytes kept of a broken record */
 
 struct reader;
 
