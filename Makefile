@@ -71,7 +71,7 @@ Q_CPPFLAGS := -D_GNU_SOURCE -I.
 Q_CFLAGS := -std=c11 -O2 -g -fPIC -fvisibility=hidden -pthread $(Q_WARN)
 Q_LDFLAGS := -pthread -Wl,--as-needed
 Q_LIBS := -lurcu-bp -lurcu-common -llz4 -lxxhash
-PROGRAM_LIBS := -lcsv -lyajl -lzstd -lz
+PROGRAM_LIBS := -lcsv -lyajl -larchive -lzstd -lz
 TEST_LIBS := -lcmocka -lfiu $(PROGRAM_LIBS) -ldl
 
 ifneq "$(WERROR)" "0"

@@ -13,6 +13,15 @@
  * in two ways would not be comparable. Only columns may be added behind
  * the last.
  *
+ * With --mirror the tree is made equal to each input, in one commit each. The
+ * keys of the input go into a second tree, SEEN_TREE, as its records go into the
+ * first; at the input's end both are walked side by side, keys that are only in
+ * the first are deleted, and the second tree is dropped before the commit. So
+ * the keys need no memory outside the budget, however many they are. Records
+ * that are there already as they are don't touch a page. A rejected record,
+ * an input that holds nothing, a signal: the transaction is aborted, and nothing
+ * of that input is done.
+ *
  * `replaced` is counted by first putting with QUIRE_NOREPLACE; a key that
  * is there costs a second call, a new one nothing.
  */
@@ -29,6 +38,7 @@
 #define MAX_RECORD_DEFAULT ((uint64_t)16 << 20)
 #define WINDOW_DEFAULT ((uint64_t)8 << 20)
 #define REJECTS_SHOWN 10u
+#define SEEN_TREE "quire load --mirror: keys of the input"
 
 enum duplicates {
     DUPLICATES_REPLACE,
@@ -46,6 +56,8 @@ struct load {
     bool key_auto;
     bool no_header;
     bool ack;
+    bool mirror;
+    bool commit_every_given;
     uint64_t commit_every; /* records */
     uint64_t max_record;   /* bytes */
     uint64_t window_bytes; /* of zstd */
@@ -58,6 +70,9 @@ struct load {
     struct quire *db;
     struct quire_txn *txn;
     struct quire_tree *tree;
+    struct quire_tree *seen;   /* --mirror: keys of the input in work; NULL as
+                                  long as txn */
+    struct bytes old;          /* --mirror: scratch */
     size_t key_max;            /* bytes, by the store's page size */
     struct schema tree_schema; /* as the transaction in work leaves it */
     bool schema_changed;       /* not yet committed */
@@ -86,6 +101,10 @@ struct load {
     uint64_t nreplaced;
     uint64_t nkept;
     uint64_t nrejected;
+    uint64_t nunchanged;   /* --mirror: of nloaded */
+    uint64_t ndeleted;     /* --mirror */
+    uint64_t nleft;        /* --mirror: good ones of inputs left out */
+    uint64_t inputs_left;  /* --mirror */
     uint64_t rejected_by[REASON_COUNT];
     uint64_t ncommitted; /* of nloaded */
     uint64_t nrevisions;
@@ -102,7 +121,8 @@ static const char load_help[] =
     "                  [option ...] INPUT...\n"
     "\n"
     "Load records into a tree of the store, which is made if need be. INPUT is\n"
-    "a file, or - for standard input; .zst and .gz are decompressed.\n"
+    "a file, or - for standard input; .zst and .gz are decompressed, and of a\n"
+    ".tar (also .tar.zst, .tar.gz) each file in it is an INPUT.\n"
     "\n"
     "  --key FIELD,...    the fields that make the key, as one CSV row: column\n"
     "                     or member names, exactly; #N is a column's number;\n"
@@ -120,6 +140,10 @@ static const char load_help[] =
     "                     line, reason, record; with \\t \\n \\r \\\\ and \\xHH\n"
     "                     for bytes that would disturb; of a broken record its\n"
     "                     first 1M\n"
+    "  --mirror           make the tree equal to INPUT: keys that are not in it\n"
+    "                     are deleted. One revision for each INPUT, also when\n"
+    "                     nothing has changed; an INPUT with a rejected record,\n"
+    "                     or with nothing in it, changes nothing\n"
     "  --max-record SIZE  reject longer records (16M)\n"
     "  --zstd-window SIZE allow zstd windows up to SIZE (8M); it is memory\n"
     "  --ack              print `committed REVISION RECORDS` after each\n"
@@ -170,7 +194,17 @@ static int load_begin(struct load *l)
         if (rc != QUIRE_OK)
             return fail_store(l, l->store.tree, rc);
     }
-    return 0;
+    if (!l->mirror)
+        return 0;
+    rc = quire_tree_open(l->txn, SEEN_TREE, 0, &l->seen);
+    if (rc == QUIRE_OK) {
+        say("%s: it has a tree called \"%s\", which --mirror needs for itself",
+            l->store.db, SEEN_TREE);
+        return -1;
+    }
+    if (rc == QUIRE_NOTFOUND)
+        rc = quire_tree_open(l->txn, SEEN_TREE, QUIRE_TREE_CREATE, &l->seen);
+    return rc == QUIRE_OK ? 0 : fail_store(l, SEEN_TREE, rc);
 }
 
 static void load_abort(struct load *l)
@@ -178,6 +212,7 @@ static void load_abort(struct load *l)
     quire_abort(l->txn);
     l->txn = NULL;
     l->tree = NULL;
+    l->seen = NULL;
 }
 
 /* What was rejected so far is in the file before the next commit is. */
@@ -196,7 +231,7 @@ static int load_commit(struct load *l)
 {
     quire_status rc;
 
-    if (l->pending == 0 &&
+    if (l->pending == 0 && !l->mirror &&
         !(l->schema_changed && l->header_read && l->nrejected == 0)) {
         load_abort(l);
         return 0;
@@ -215,9 +250,15 @@ static int load_commit(struct load *l)
         if (rc != QUIRE_OK)
             return fail_store(l, "the tree's description", rc);
     }
-    rc = quire_commit(l->txn, 0, &l->newest);
+    if (l->seen != NULL) {
+        rc = quire_tree_drop(l->txn, SEEN_TREE);
+        if (rc != QUIRE_OK)
+            return fail_store(l, SEEN_TREE, rc);
+    }
+    rc = quire_commit(l->txn, l->mirror ? QUIRE_EMPTY : 0, &l->newest);
     l->txn = NULL;
     l->tree = NULL;
+    l->seen = NULL;
     if (rc != QUIRE_OK)
         return fail_store(l, "commit", rc);
     l->schema_changed = false;
@@ -338,6 +379,30 @@ static int merge_columns(struct load *l)
     return 0;
 }
 
+/* Under --mirror the input's schema is the tree's, since no older record
+ * stays. */
+static int mirror_schema(struct load *l)
+{
+    struct bytes in = { 0 };
+    struct bytes tree = { 0 };
+    int rc = -1;
+
+    if (schema_encode(&l->schema, &in) != 0 ||
+        schema_encode(&l->tree_schema, &tree) != 0)
+        goto out;
+    rc = 0;
+    if (in.len == tree.len && memcmp(in.data, tree.data, in.len) == 0)
+        goto out;
+    schema_free(&l->tree_schema);
+    rc = schema_copy(&l->tree_schema, &l->schema);
+    l->schema_changed = true;
+
+out:
+    bytes_free(&in);
+    bytes_free(&tree);
+    return rc;
+}
+
 /* The input's format, key and columns are known: compare with the tree's. */
 static int load_prepare(struct load *l)
 {
@@ -352,6 +417,9 @@ static int load_prepare(struct load *l)
         if (schema_copy(tree, &l->schema) != 0)
             return -1;
         l->schema_changed = true;
+    } else if (l->mirror && schema_same_kind(tree, &l->schema)) {
+        if (mirror_schema(l) != 0)
+            return -1;
     } else if (!schema_same_key(tree, &l->schema)) {
         return say_schema_differs(l);
     } else if (format_has_rows(tree->format) && merge_columns(l) != 0) {
@@ -517,6 +585,89 @@ static int load_key(struct load *l, const struct record *rec,
     return rc;
 }
 
+/* Note the record's key as seen, and find out whether the tree has the record
+ * as it is. 1: nothing is to be put. */
+static int mirror_look(struct load *l, const struct record *rec,
+                       const struct quire_val *key, const struct quire_val *val)
+{
+    struct quire_val none = { NULL, 0 };
+    struct quire_val old;
+    quire_status rc = quire_put(l->txn, l->seen, key, &none, QUIRE_NOREPLACE);
+
+    if (rc == QUIRE_EXISTS) {
+        if (l->duplicates == DUPLICATES_ERROR)
+            return say_duplicate(l, rec);
+        if (l->duplicates == DUPLICATES_KEEP) {
+            l->nkept++;
+            return 1;
+        }
+        rc = QUIRE_OK;
+    }
+    if (rc == QUIRE_OK)
+        rc = store_value(l->txn, l->tree, NULL, key, &l->old, &old);
+    if (rc == QUIRE_NOTFOUND)
+        return 0;
+    if (rc != QUIRE_OK)
+        return fail_store(l, "compare", rc);
+    if (old.size != val->size ||
+        (old.size > 0 && memcmp(old.data, val->data, old.size) != 0))
+        return 0;
+    l->nunchanged++;
+    l->nloaded++;
+    l->pending++;
+    return 1;
+}
+
+/* Delete what the input did not have. */
+static int mirror_delete(struct load *l)
+{
+    struct quire_cursor *all = NULL;
+    struct quire_cursor *seen = NULL;
+    struct quire_val key;
+    struct quire_val mark = { NULL, 0 };
+    bool more = true; /* `seen` is on a record */
+    quire_status rc;
+
+    rc = quire_cursor_open(l->txn, l->tree, &all);
+    if (rc == QUIRE_OK)
+        rc = quire_cursor_open(l->txn, l->seen, &seen);
+    if (rc == QUIRE_OK) {
+        rc = quire_cursor_seek(seen, QUIRE_SEEK_FIRST, NULL);
+        more = rc == QUIRE_OK;
+    }
+    if (rc == QUIRE_OK || rc == QUIRE_NOTFOUND)
+        rc = quire_cursor_seek(all, QUIRE_SEEK_FIRST, NULL);
+    while (rc == QUIRE_OK) {
+        rc = quire_cursor_get(all, &key, NULL);
+        if (rc == QUIRE_OK && more)
+            rc = quire_cursor_get(seen, &mark, NULL);
+        if (rc != QUIRE_OK)
+            break;
+        if (more && key.size == mark.size &&
+            memcmp(key.data, mark.data, key.size) == 0) {
+            rc = quire_cursor_next(seen);
+            more = rc == QUIRE_OK;
+            if (rc == QUIRE_NOTFOUND)
+                rc = QUIRE_OK;
+        } else {
+            /* The key must not be the cursor's own memory. */
+            l->key.len = 0;
+            if (bytes_append(&l->key, key.data, key.size) != 0) {
+                rc = QUIRE_NOMEM;
+                break;
+            }
+            key.data = l->key.data;
+            rc = quire_del(l->txn, l->tree, &key);
+            l->ndeleted++;
+        }
+        if (rc == QUIRE_OK)
+            rc = quire_cursor_next(all);
+    }
+    quire_cursor_close(all);
+    quire_cursor_close(seen);
+    return rc == QUIRE_NOTFOUND ? 0 : fail_store(l, "delete", rc);
+}
+
 /* Put one good record. */
 static int load_put(struct load *l, const struct record *rec)
 {
@@ -529,8 +680,17 @@ static int load_put(struct load *l, const struct record *rec)
         return -1;
     if (l->schema.format == FORMAT_LINES)
         val.size = 0;
+    if (l->mirror) {
+        int done = mirror_look(l, rec, &key, &val);
+
+        if (done != 0)
+            return done > 0 ? 0 : -1;
+    }
     rc = quire_put(l->txn, l->tree, &key, &val, QUIRE_NOREPLACE);
-    if (rc == QUIRE_EXISTS) {
+    if (rc == QUIRE_EXISTS && l->mirror) {
+        rc = quire_put(l->txn, l->tree, &key, &val, 0);
+        l->nreplaced += rc == QUIRE_OK;
+    } else if (rc == QUIRE_EXISTS) {
         if (l->duplicates == DUPLICATES_ERROR)
             return say_duplicate(l, rec);
         if (l->duplicates == DUPLICATES_KEEP) {
@@ -554,7 +714,7 @@ static int load_put(struct load *l, const struct record *rec)
         l->next_auto = (int64_t)((uint64_t)l->next_auto + 1);
     l->nloaded++;
     l->pending++;
-    return l->pending < l->commit_every ? 0 : load_commit(l);
+    return l->mirror || l->pending < l->commit_every ? 0 : load_commit(l);
 }
 
 /* One record from the reader. */
@@ -660,6 +820,12 @@ static void load_report(const struct load *l, double seconds,
             fprintf(to, "rejected, %s: %" PRIu64 "\n",
                     reason_name((enum reason)r), l->rejected_by[r]);
     }
+    if (l->mirror) {
+        fprintf(to, "records unchanged: %" PRIu64 "\n", l->nunchanged);
+        fprintf(to, "records deleted: %" PRIu64 "\n", l->ndeleted);
+        fprintf(to, "records left out: %" PRIu64 "\n", l->nleft);
+        fprintf(to, "inputs left out: %" PRIu64 "\n", l->inputs_left);
+    }
     fprintf(to, "records committed: %" PRIu64 "\n", l->ncommitted);
     fprintf(to, "revisions: %" PRIu64 "\n", l->nrevisions);
     if (l->nrevisions > 0)
@@ -722,13 +888,56 @@ static enum read_result load_all(struct load *l)
     }
 }
 
-static enum read_result load_input(struct load *l, const char *name)
+/* The counts that an input which is left out takes back. */
+struct counts {
+    uint64_t loaded;
+    uint64_t replaced;
+    uint64_t kept;
+    uint64_t rejected;
+    uint64_t unchanged;
+};
+
+/* --mirror, at an input's end: commit it, or leave it out. */
+static int mirror_end(struct load *l, const struct counts *before,
+                      const char *name, bool stopped)
 {
+    const char *why = NULL;
+
+    if (stopped)
+        why = "stopped by a signal";
+    else if (l->nrejected > before->rejected)
+        why = "records were rejected";
+    else if (!l->prepared)
+        why = "it is empty";
+    if (why == NULL)
+        return load_begin(l) == 0 && mirror_delete(l) == 0 ? load_commit(l)
+                                                           : -1;
+    say("%s: %s: nothing of it is mirrored", name, why);
+    load_abort(l);
+    l->nleft += l->nloaded - before->loaded + l->nkept - before->kept;
+    l->nloaded = before->loaded;
+    l->nreplaced = before->replaced;
+    l->nkept = before->kept;
+    l->nunchanged = before->unchanged;
+    l->inputs_left++;
+    l->pending = 0;
+    l->schema_changed = false;
+    schema_free(&l->tree_schema);
+    return rejects_flush(l) == 0 ? load_look(l) : -1;
+}
+
+/* Load the file `name`; with `in`, that is a file of an archive, open. */
+static enum read_result load_input(struct load *l, const char *name,
+                                   struct input *in)
+{
+    struct counts before = { l->nloaded, l->nreplaced, l->nkept, l->nrejected,
+                             l->nunchanged };
     enum read_result rc = READ_FAILED;
 
     schema_init(&l->schema, load_format(l, name));
     l->prepared = false;
-    if (input_open(name, l->window_bytes, &l->in) != 0)
+    l->in = in;
+    if (in == NULL && input_open(name, l->window_bytes, &l->in) != 0)
         goto out;
     if (load_key_options(l) != 0 ||
         reader_open(l->schema.format, l->in, l->max_record, &l->rd) != 0)
@@ -739,11 +948,14 @@ static enum read_result load_input(struct load *l, const char *name)
     if (rc == READ_END && !l->prepared)
         say("%s: it is empty: no %s, nothing loaded", name,
             l->no_header ? "record" : "header line");
+    if (l->mirror && (rc == READ_END || rc == READ_STOPPED) &&
+        mirror_end(l, &before, input_name(l->in), rc == READ_STOPPED) != 0)
+        rc = READ_FAILED;
 
 out:
     if (l->rd != NULL)
         l->bytes_done += reader_bytes(l->rd);
-    if (l->in != NULL)
+    if (l->in != NULL && in == NULL)
         l->taken_done += input_taken(l->in);
     keyer_destroy(l->keyer);
     l->keyer = NULL;
@@ -755,6 +967,28 @@ out:
     return rc;
 }
 
+/* Load each file of an archive. */
+static enum read_result load_archive(struct load *l, const char *name)
+{
+    enum read_result rc = READ_END;
+    struct tar *t;
+    struct input *in;
+    int got = 1;
+
+    if (tar_open(name, l->window_bytes, &t) != 0)
+        return READ_FAILED;
+    while (rc == READ_END && got > 0) {
+        got = tar_next(t, &in);
+        if (got > 0)
+            rc = load_input(l, input_name(in), in);
+        else if (got != INPUT_END)
+            rc = got == INPUT_STOPPED ? READ_STOPPED : READ_FAILED;
+    }
+    l->taken_done += tar_taken(t);
+    tar_close(t);
+    return rc;
+}
+
 /* All inputs, then the last commit. The exit status. */
 static int load_run(struct load *l)
 {
@@ -763,9 +997,16 @@ static int load_run(struct load *l)
     if (load_look(l) != 0)
         goto failed;
     for (int i = 0; i < l->ninputs && rc == READ_END; i++)
-        rc = load_input(l, l->inputs[i]);
+        rc = input_is_tar(l->inputs[i]) ? load_archive(l, l->inputs[i])
+                                        : load_input(l, l->inputs[i], NULL);
     if (rc == READ_FAILED)
         goto failed;
+    if (l->mirror) {
+        load_abort(l); /* each input has been committed at its end */
+        if (rc == READ_STOPPED)
+            return EXIT_SIGNAL + stop_signal();
+        return l->inputs_left > 0 ? EXIT_REJECTS : EXIT_OK;
+    }
     if (rc == READ_STOPPED)
         say("stopped by signal %d: committing the %" PRIu64
             " records since the last commit",
@@ -808,6 +1049,9 @@ static int load_check_options(struct load *l)
         return say_usage("load",
                          "--on-duplicate %s: it is replace, keep or error",
                          l->duplicates_text);
+    if (l->mirror && (l->key_auto || l->commit_every_given))
+        return say_usage("load", "--mirror goes with neither --key-auto nor "
+                                 "--commit-every");
     if (l->commit_every == 0)
         return say_usage("load", "--commit-every 0: at least 1 record");
     if (l->max_record == 0 || l->max_record > QUIRE_VALUE_MAX)
@@ -864,7 +1108,9 @@ int cmd_load(int argc, char **argv)
         { "--tree", OPTION_TEXT, &l.store.tree, NULL },
         { "--on-duplicate", OPTION_TEXT, &l.duplicates_text, NULL },
         { "--rejects", OPTION_TEXT, &l.rejects_path, NULL },
-        { "--commit-every", OPTION_COUNT, &l.commit_every, NULL },
+        { "--commit-every", OPTION_COUNT, &l.commit_every,
+          &l.commit_every_given },
+        { "--mirror", OPTION_FLAG, &l.mirror, NULL },
         { "--max-record", OPTION_SIZE, &l.max_record, NULL },
         { "--zstd-window", OPTION_SIZE, &l.window_bytes, NULL },
         { "--ack", OPTION_FLAG, &l.ack, NULL },
@@ -906,6 +1152,7 @@ int cmd_load(int argc, char **argv)
         status = EXIT_FAILED;
     }
     schema_free(&l.tree_schema);
+    bytes_free(&l.old);
     bytes_free(&l.reject_line);
     bytes_free(&l.reject_text);
     bytes_free(&l.key);

@@ -37,6 +37,7 @@ enum packing {
 struct input {
     const char *name;      /* immutable; the caller's */
     int fd;                /* -1: none */
+    struct tar *tar;       /* the archive it is in; NULL: none */
     bool waits;            /* a pipe, terminal or socket: reading may wait */
     enum packing packing;  /* immutable */
     uint64_t taken;        /* bytes read from fd */
@@ -90,7 +91,7 @@ const char *input_name(const struct input *in)
 
 uint64_t input_taken(const struct input *in)
 {
-    return in->taken;
+    return in->tar != NULL ? tar_taken(in->tar) : in->taken;
 }
 
 uint64_t input_total(const char *name)
@@ -177,6 +178,29 @@ void input_close(struct input *in)
     free(in);
 }
 
+int input_open_member(const char *name, uint64_t window_bytes, struct tar *t,
+                      struct input **out)
+{
+    struct input *in = calloc(1, sizeof(*in));
+
+    if (in == NULL) {
+        say("%s: the system has no memory", name);
+        return -1;
+    }
+    in->name = name;
+    in->fd = -1;
+    in->tar = t;
+    in->window_bytes = window_bytes;
+    in->packing = packing_of(name);
+    in->inside = in->packing != PACKING_NONE;
+    if (in->packing != PACKING_NONE && open_decoder(in) != 0) {
+        input_close(in);
+        return -1;
+    }
+    *out = in;
+    return 0;
+}
+
 /* Wait until fd can be read. 0, or INPUT_STOPPED or INPUT_FAILED. */
 static int wait_readable(struct input *in)
 {
@@ -199,6 +223,8 @@ static int wait_readable(struct input *in)
 /* Read from the file itself. */
 static ssize_t raw_read(struct input *in, void *buf, size_t cap)
 {
+    if (in->tar != NULL)
+        return tar_read(in->tar, buf, cap);
     for (;;) {
         if (in->waits) {
             int rc = wait_readable(in);

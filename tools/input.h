@@ -7,6 +7,7 @@
 #ifndef QUIRE_TOOLS_INPUT_H
 #define QUIRE_TOOLS_INPUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -43,5 +44,29 @@ uint64_t input_total(const char *name);
 /* The part of `name` that says what is inside: the name without .zst or .gz.
  * Its length. */
 size_t input_stem(const char *name);
+
+/* ---- archives (tar.c) ---- */
+
+struct tar;
+
+/* Whether `name` is that of a tar archive, packed or not. */
+bool input_is_tar(const char *name);
+
+/* As input_open() and input_close(), for an archive; close the last file's
+ * input first. */
+int tar_open(const char *name, uint64_t window_bytes, struct tar **t);
+void tar_close(struct tar *t); /* NULL is accepted */
+
+/* Go to the next plain file: 1 and *in, which lasts until the next call, named
+ * "ARCHIVE:FILE" and decompressed by that name; or INPUT_*. */
+int tar_next(struct tar *t, struct input **in);
+
+/* Bytes taken from the archive's own file, as input_taken(). */
+uint64_t tar_taken(const struct tar *t);
+
+/* For input.c and tar.c: an input over the file in work, and its bytes. */
+int input_open_member(const char *name, uint64_t window_bytes, struct tar *t,
+                      struct input **in);
+ssize_t tar_read(struct tar *t, void *buf, size_t cap);
 
 #endif /* QUIRE_TOOLS_INPUT_H */

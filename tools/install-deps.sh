@@ -25,6 +25,7 @@ liblz4-dev      <lz4.h>
 libxxhash-dev   <xxhash.h>
 libcsv-dev      <csv.h>
 libyajl-dev     <yajl/yajl_parse.h>
+libarchive-dev  <archive.h>
 libzstd-dev     <zstd.h>
 zlib1g-dev      <zlib.h>
 libcmocka-dev   <cmocka.h>

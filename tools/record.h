@@ -144,6 +144,9 @@ int schema_find_column(const struct schema *s, const char *where,
                        struct key_field *k);
 /* Whether two resolved schemas make the same keys and values. */
 bool schema_same_key(const struct schema *a, const struct schema *b);
+/* Whether their records are of one format, and their keys of the same types,
+ * wherever in the record they lie. */
+bool schema_same_kind(const struct schema *a, const struct schema *b);
 /* The key specification as --key takes it; "auto", "line" or "bytes". */
 int schema_key_text(const struct schema *s, struct bytes *out);
 

@@ -208,6 +208,18 @@ bool schema_same_key(const struct schema *a, const struct schema *b)
     return true;
 }
 
+bool schema_same_kind(const struct schema *a, const struct schema *b)
+{
+    if (a->format != b->format || a->key_auto != b->key_auto ||
+        a->nkey != b->nkey)
+        return false;
+    for (unsigned i = 0; i < a->nkey; i++) {
+        if (a->key[i].is_int != b->key[i].is_int)
+            return false;
+    }
+    return true;
+}
+
 int schema_key_text(const struct schema *s, struct bytes *out)
 {
     if (s->key_auto)
