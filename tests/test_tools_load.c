@@ -497,7 +497,7 @@ static void test_usage(void **state)
           "not both" },
         { "format",
           { "load", "--db", "x", "--format", "xml", "-" },
-          "--format xml: it is csv, tsv, ndjson or lines" },
+          "--format xml: it is csv, tsv, ndjson, json or lines" },
         { "duplicates",
           { "load", "--db=x", "--on-duplicate", "no", "-" },
           "--on-duplicate no: it is replace, keep or error" },

@@ -51,6 +51,7 @@ struct load {
     struct store_args store;
     const char *key_text;    /* --key; NULL: not given */
     const char *format_text; /* --format */
+    const char *records;     /* --records; NULL: not given */
     const char *duplicates_text;
     const char *rejects_path; /* --rejects; NULL: not given */
     bool key_auto;
@@ -128,9 +129,11 @@ static const char load_help[] =
     "                     or member names, exactly; #N is a column's number;\n"
     "                     FIELD:int sorts as a signed 64-bit number\n"
     "  --key-auto         number the records, on from the greatest key\n"
-    "  --format F         csv, tsv, ndjson or lines; default by the INPUT's\n"
-    "                     name (.csv .tsv .tab .ndjson .jsonl .txt .lines),\n"
+    "  --format F         csv, tsv, ndjson, json or lines; default by the INPUT's\n"
+    "                     name (.csv .tsv .tab .ndjson .jsonl .json .txt .lines),\n"
     "                     else as the tree is, else csv\n"
+    "  --records POINTER  json: the array of records, as a JSON pointer (/a/b);\n"
+    "                     default the outermost array, or /data\n"
     "  --no-header        the first line is a record, not the columns' names\n"
     "  --tree NAME        load into this tree instead of the default one\n"
     "  --on-duplicate D   a key that is there: replace its record (default),\n"
@@ -151,7 +154,9 @@ static const char load_help[] =
     "\n"
     "csv: RFC 4180; fields may be quoted and hold commas, quotes, line ends;\n"
     "     blanks are data. tsv: split at tabs, no quoting. ndjson: one JSON\n"
-    "     object a line. lines: the line is the key, the value is empty, and\n"
+    "     object a line; a key field that begins with a slash is a JSON pointer.\n"
+    "     json: a document with an array of objects, kept as ndjson. In /data\n"
+    "     records may be arrays, whose columns /meta/view/columns names. lines: the line is the key, the value is empty, and\n"
     "     neither --key nor --key-auto is given.\n"
     "\n"
     "A record without a usable key, with another number of columns or broken\n"
@@ -933,14 +938,15 @@ static enum read_result load_input(struct load *l, const char *name,
     struct counts before = { l->nloaded, l->nreplaced, l->nkept, l->nrejected,
                              l->nunchanged };
     enum read_result rc = READ_FAILED;
+    enum format format = load_format(l, name);
 
-    schema_init(&l->schema, load_format(l, name));
+    schema_init(&l->schema, format == FORMAT_JSON ? FORMAT_NDJSON : format);
     l->prepared = false;
     l->in = in;
     if (in == NULL && input_open(name, l->window_bytes, &l->in) != 0)
         goto out;
     if (load_key_options(l) != 0 ||
-        reader_open(l->schema.format, l->in, l->max_record, &l->rd) != 0)
+        reader_open(format, l->records, l->in, l->max_record, &l->rd) != 0)
         goto out;
     if (!format_has_rows(l->schema.format) && load_prepare(l) != 0)
         goto out;
@@ -1035,9 +1041,14 @@ static int load_check_options(struct load *l)
         l->format = format_find(l->format_text, strlen(l->format_text));
         if (l->format == FORMAT_COUNT)
             return say_usage("load",
-                             "--format %s: it is csv, tsv, ndjson or lines",
+                             "--format %s: it is csv, tsv, ndjson, json or "
+                             "lines",
                              l->format_text);
     }
+    if (l->records != NULL && l->records[0] != '/' && l->records[0] != '\0')
+        return say_usage("load",
+                         "--records %s: a JSON pointer begins with a slash",
+                         l->records);
     if (l->duplicates_text == NULL ||
         strcmp(l->duplicates_text, "replace") == 0)
         l->duplicates = DUPLICATES_REPLACE;
@@ -1104,6 +1115,7 @@ int cmd_load(int argc, char **argv)
         { "--key", OPTION_TEXT, &l.key_text, NULL },
         { "--key-auto", OPTION_FLAG, &l.key_auto, NULL },
         { "--format", OPTION_TEXT, &l.format_text, NULL },
+        { "--records", OPTION_TEXT, &l.records, NULL },
         { "--no-header", OPTION_FLAG, &l.no_header, NULL },
         { "--tree", OPTION_TEXT, &l.store.tree, NULL },
         { "--on-duplicate", OPTION_TEXT, &l.duplicates_text, NULL },

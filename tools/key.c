@@ -242,7 +242,7 @@ static int on_map_key(void *ctx, const unsigned char *name, size_t len)
     for (unsigned i = 0; i < k->schema->nkey; i++) {
         const struct key_field *f = &k->schema->key[i];
 
-        if (f->name_len == len && memcmp(f->name, name, len) == 0)
+        if (f->name_len == len && f->name[0] != '/' && memcmp(f->name, name, len) == 0)
             k->wanted = &k->members[i];
     }
     return 1;
@@ -334,6 +334,37 @@ out:
     return rc == yajl_status_ok ? 0 : -1;
 }
 
+/* Find what a JSON pointer names, in a record known to be whole. */
+static int member_at_pointer(const struct key_field *f, const void *text,
+                             size_t len, struct member *m)
+{
+    struct json_text value;
+    int rc = json_find(text, len, f->name, f->name_len, &value);
+
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return 0; /* MEMBER_ABSENT */
+    switch (value.p[0]) {
+    case '{':
+    case '[':
+        m->kind = MEMBER_NESTED;
+        break;
+    case 'n':
+        m->kind = MEMBER_NULL;
+        break;
+    case '"':
+        m->kind = MEMBER_STRING;
+        break;
+    default:
+        m->kind = MEMBER_NUMBER; /* or a truth: its text as well */
+        break;
+    }
+    if (rc == 2)
+        m->kind = MEMBER_TWICE;
+    return json_decode(&m->text, &value);
+}
+
 static int key_from_json(struct keyer *k, const void *text, size_t len,
                          struct bytes *key, struct reject *why)
 {
@@ -341,9 +372,11 @@ static int key_from_json(struct keyer *k, const void *text, size_t len,
     int rc = json_parse(k, text, len, why);
 
     for (unsigned i = 0; i < s->nkey && rc == 0; i++) {
-        const struct member *m = &k->members[i];
+        struct member *m = &k->members[i];
         const char *name = s->key[i].name;
 
+        if (name[0] == '/' && member_at_pointer(&s->key[i], text, len, m) != 0)
+            return -2;
         switch (m->kind) {
         case MEMBER_ABSENT:
             return reject(why, REASON_KEY_MISSING,

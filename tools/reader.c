@@ -230,13 +230,16 @@ static void lines_close(struct reader *rd)
 
 static const struct reader_ops lines_ops = { lines_next, lines_close };
 
-int reader_open(enum format f, struct input *in, uint64_t max_record,
-                struct reader **out)
+int reader_open(enum format f, const char *pointer, struct input *in,
+                uint64_t max_record, struct reader **out)
 {
     struct reader *rd = NULL;
 
     if (f == FORMAT_CSV) {
         if (csv_reader_create(&rd) != 0)
+            return -1;
+    } else if (f == FORMAT_JSON) {
+        if (json_reader_create(pointer, &rd) != 0)
             return -1;
     } else {
         struct lines *l = calloc(1, sizeof(*l));

@@ -8,6 +8,7 @@
 static const char *const format_names[FORMAT_COUNT] = {
     [FORMAT_RAW] = "raw",       [FORMAT_CSV] = "csv",     [FORMAT_TSV] = "tsv",
     [FORMAT_NDJSON] = "ndjson", [FORMAT_LINES] = "lines",
+    [FORMAT_JSON] = "json",
 };
 
 static const char *const reason_names[REASON_COUNT] = {
@@ -48,7 +49,7 @@ enum format format_of_input(const char *name)
         { ".csv", FORMAT_CSV },      { ".tsv", FORMAT_TSV },
         { ".tab", FORMAT_TSV },      { ".ndjson", FORMAT_NDJSON },
         { ".jsonl", FORMAT_NDJSON }, { ".txt", FORMAT_LINES },
-        { ".lines", FORMAT_LINES },
+        { ".lines", FORMAT_LINES },  { ".json", FORMAT_JSON },
     };
     size_t len = input_stem(name);
 

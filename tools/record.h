@@ -19,6 +19,8 @@ enum format {
     FORMAT_TSV,    /* rows */
     FORMAT_NDJSON, /* the value is one JSON object's text */
     FORMAT_LINES,  /* the key is the line, the value empty */
+    FORMAT_JSON,   /* of an input only: a document; a tree keeps its records as
+                      NDJSON */
     FORMAT_COUNT,
 };
 
@@ -190,7 +192,7 @@ int key_to_text(const struct schema *s, const void *key, size_t len,
 void key_put_int(unsigned char to[8], int64_t n);
 int64_t key_get_int(const unsigned char from[8]);
 
-/* ---- reading records (reader.c, read_csv.c) ---- */
+/* ---- reading records (reader.c, read_csv.c, read_json.c) ---- */
 
 enum read_result {
     READ_RECORD,
@@ -214,9 +216,10 @@ struct record {
 
 struct reader;
 
-/* Read records of format `f` from `in`, none longer than `max_record` bytes. */
-int reader_open(enum format f, struct input *in, uint64_t max_record,
-                struct reader **rd);
+/* Read records of format `f` from `in`, none longer than `max_record` bytes;
+ * `pointer`, of JSON documents, says where they are, or is NULL. */
+int reader_open(enum format f, const char *pointer, struct input *in,
+                uint64_t max_record, struct reader **rd);
 enum read_result reader_next(struct reader *rd, struct record *rec);
 void reader_close(struct reader *rd); /* leaves `in` open; NULL accepted */
 uint64_t reader_bytes(const struct reader *rd); /* plain bytes read so far */
@@ -238,6 +241,7 @@ struct reader {
  * input_read(). */
 ssize_t reader_fill(struct reader *rd, void *buf, size_t cap);
 int csv_reader_create(struct reader **rd);
+int json_reader_create(const char *pointer, struct reader **rd);
 
 /* ---- printing records (print.c) ---- */
 
