@@ -126,7 +126,7 @@ LATEST := $(if $(filter release,$(CONFIG)),$(if $(PROGRAM),$(BUILD_ROOT)/quire))
 .SECONDARY:
 .PHONY: all help tests test run-tests check check-asan check-ubsan check-tsan \
     check-valgrind check-layers check-headers check-symbols demo crash \
-    format-check install clean FORCE
+    fuzz format-check install clean FORCE
 
 all: $(LIBS) $(PROGRAM) $(EXAMPLES) $(LATEST) ## the libraries, the program and the examples (default)
 
@@ -277,6 +277,22 @@ crash: ## the long form of the crash and kill tests
 	@$(if $(strip $(CRASH_TESTS)),,echo 'no test is named after crash or kill'; exit 1)
 	@QUIRE_CRASH=long $(SUBMAKE) $(CHECK_CONFIG) TEST_CHECKS= \
 	    TEST_TIMEOUT=14400 TESTS='$(strip $(CRASH_TESTS))' run-tests
+
+# Readers and keys without the input they come from: the target has its own.
+FUZZ_SECONDS ?= 60
+FUZZ_SRCS := tests/fuzz_tools_read.c $(addprefix tools/,bytes.c json.c key.c \
+    print.c read_csv.c read_json.c reader.c record.c row.c say.c schema.c)
+
+fuzz: ## fuzz the readers of records for FUZZ_SECONDS (60), with clang
+	@mkdir -p $(BUILD_ROOT)/fuzz/corpus
+	@$(SUBMAKE) DEBUG=1 $(BUILD_ROOT)/debug/libquire.a
+	clang -std=c11 -O1 -g $(Q_CPPFLAGS) $(CPPFLAGS) $(Q_WARN) \
+	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	    -o $(BUILD_ROOT)/fuzz/read $(FUZZ_SRCS) $(BUILD_ROOT)/debug/libquire.a \
+	    $(PROGRAM_LIBS) $(Q_LIBS) -lfiu -pthread
+	$(BUILD_ROOT)/fuzz/read -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	    -timeout=20 -print_final_stats=1 -close_fd_mask=1 \
+	    -artifact_prefix=$(BUILD_ROOT)/fuzz/ $(BUILD_ROOT)/fuzz/corpus
 
 check-layers: ## includes point up the table of layers only
 	@tests/check-layers.sh

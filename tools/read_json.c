@@ -464,7 +464,7 @@ static enum read_result name_columns(struct json_reader *r, const void *text,
                                      size_t len, struct reject *why)
 {
     const unsigned char *pos = r->columns.data;
-    const unsigned char *end = pos + r->columns.len;
+    const unsigned char *end;
     struct json_walk w;
     struct json_text none;
     struct json_text value;
@@ -479,6 +479,7 @@ static enum read_result name_columns(struct json_reader *r, const void *text,
             input_name(r->rd.in), (unsigned long long)r->event_at);
         return READ_FAILED;
     }
+    end = pos + r->columns.len;
     if (bytes_append(&r->out, "{", 1) != 0)
         return READ_FAILED;
     for (json_open(&w, text, len); json_next(&w, &none, &value); n++) {
