@@ -153,6 +153,27 @@ static void test_bad_places(void **state)
     run_free(&r);
 }
 
+/* A load that fails before its first commit leaves no new file; an old one
+ * stays. */
+static void test_no_empty_store(void **state)
+{
+    struct run r = { 0 };
+
+    (void)state;
+    run_with(&r, "id\n1\n", 5, "load", "--db", db, "--key", "no", "-", NULL);
+    CHECK_RUN(&r, 1);
+    CHECK_EQ(access(db, F_OK), -1);
+    run_with(&r, "id\n1\n", 5, "load", "--db", db, "--key", "id", "-", NULL);
+    CHECK_RUN(&r, 0);
+    run_with(&r, "id\n1\n", 5, "load", "--db", db, "--key", "no", "-", NULL);
+    CHECK_RUN(&r, 1);
+    CHECK_EQ(access(db, F_OK), 0);
+    run(&r, "load", "--db", db, "--key", "id", "/nonexistent", NULL);
+    CHECK_RUN(&r, 1);
+    CHECK_EQ(access(db, F_OK), 0);
+    run_free(&r);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -161,6 +182,7 @@ int main(void)
         TEST(test_what_is_written),
         TEST(test_across_pieces),
         TEST(test_bad_places),
+        TEST(test_no_empty_store),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,12 +25,14 @@
  * `replaced` is counted by first putting with QUIRE_NOREPLACE; a key that
  * is there costs a second call, a new one nothing.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tools/record.h"
 
@@ -79,6 +81,8 @@ struct load {
     bool schema_changed;       /* not yet committed */
     bool tree_empty;           /* it held no record when the load began */
     bool header_read;          /* of any input: worth a revision */
+    bool db_is_new;            /* the file was not there before */
+    bool commit_tried;
     uint64_t pending;          /* records put since the last commit */
     int64_t next_auto;         /* the next key of key_auto */
 
@@ -260,6 +264,7 @@ static int load_commit(struct load *l)
         if (rc != QUIRE_OK)
             return fail_store(l, SEEN_TREE, rc);
     }
+    l->commit_tried = true;
     rc = quire_commit(l->txn, l->mirror ? QUIRE_EMPTY : 0, &l->newest);
     l->txn = NULL;
     l->tree = NULL;
@@ -1130,6 +1135,7 @@ int cmd_load(int argc, char **argv)
     };
     struct quire_close_report closed = { .size = sizeof(closed) };
     struct quire_stat st = { .size = sizeof(st) };
+    struct stat before;
     uint64_t budget;
     int status = options_read("load", load_help, options, ARRAY_LEN(options),
                               argc, argv, &l.ninputs);
@@ -1142,6 +1148,8 @@ int cmd_load(int argc, char **argv)
         return status;
     if (stop_install() != 0 || rejects_open(&l) != 0)
         return EXIT_FAILED;
+    l.db_is_new = l.store.db != NULL && stat(l.store.db, &before) != 0 &&
+                  errno == ENOENT;
     status = store_open("load", &l.store, 0, &l.db);
     if (status >= 0) {
         if (l.rejects != NULL)
@@ -1156,6 +1164,9 @@ int cmd_load(int argc, char **argv)
     budget = quire_stat_get(l.db, &st) == QUIRE_OK ? st.pool.budget_bytes : 0;
     if (store_close(l.store.db, l.db, &closed) != 0)
         status = EXIT_FAILED;
+    /* A wrong option or name must not leave an empty store behind. */
+    if (status == EXIT_FAILED && l.db_is_new && !l.commit_tried)
+        unlink(l.store.db);
     load_report(&l, now() - l.start, &closed, budget);
     if (stdout_finish() != 0)
         status = EXIT_FAILED;
