@@ -72,15 +72,15 @@ static void test_documents(void **state)
           "records rejected: 4" },
         { "portal form",
           { "--key", ":sid" },
-          META("{\"name\":\"s\",\"fieldName\":\":sid\"},{\"fieldName\":\"v\"}")
-          "\"data\":[[\"b\",[1, 2]],[\"a\",null]]}",
+          META(
+              "{\"name\":\"s\",\"fieldName\":\":sid\"},{\"fieldName\":\"v\"}") "\"data\":[[\"b\",[1, 2]],[\"a\",null]]}",
           0,
           "{\":sid\":\"a\",\"v\":null}\n{\":sid\":\"b\",\"v\":[1,2]}\n",
           NULL },
         { "portal form, wrong numbers of values",
           { "--key", "a" },
-          META("{\"fieldName\":\"a\"},{\"fieldName\":\"b\"}")
-          "\"data\":[[1],[2,3,4],[5,6]]}",
+          META(
+              "{\"fieldName\":\"a\"},{\"fieldName\":\"b\"}") "\"data\":[[1],[2,3,4],[5,6]]}",
           3,
           "{\"a\":5,\"b\":6}\n",
           "rejected, wrong column count: 2" },
@@ -202,8 +202,8 @@ static void test_many_pieces(void **state)
 /* A document that ends anywhere fails, and nothing worse. */
 static void test_cut_anywhere(void **state)
 {
-    static const char in[] = META("{\"fieldName\":\"a\"}")
-        "\"data\":[[\"\\u00e9\"],[1e5]]}";
+    static const char in[] = META(
+        "{\"fieldName\":\"a\"}") "\"data\":[[\"\\u00e9\"],[1e5]]}";
     struct run r = { 0 };
 
     (void)state;
@@ -252,7 +252,7 @@ static void test_portal_files(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        const char *args[] = { "load",  "--db", db,     "--memory", "32M",
+        const char *args[] = { "load",  "--db", db,   "--memory", "32M",
                                "--key", ":sid", path, NULL };
 
         test_shared_path(path, sizeof(path), files[i].file);
@@ -273,7 +273,7 @@ static void test_portal_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_documents), TEST(test_many_pieces), TEST(test_cut_anywhere),
+        TEST(test_documents), TEST(test_many_pieces),  TEST(test_cut_anywhere),
         TEST(test_deep),      TEST(test_portal_files),
     };
 

@@ -236,12 +236,13 @@ static void test_real_days(void **state)
     struct run r = { 0 };
     char path[600];
     char spec[] = "codice_regione,codice_provincia";
-    const char *args[] = { "load", "--db", db,   "--memory", "32M", "--mirror",
-                           "--key", spec, path, NULL };
+    const char *args[] = { "load",     "--db",  db,   "--memory", "32M",
+                           "--mirror", "--key", spec, path,       NULL };
     int day = 0;
 
     (void)state;
-    test_shared_path(path, sizeof(path), "data/it-covid-province-daily.tar.zst");
+    test_shared_path(path, sizeof(path),
+                     "data/it-covid-province-daily.tar.zst");
     run_measured(&r, args);
     CHECK_RUN(&r, 0);
     CHECK_EQ(run_figure(&r, "revisions"), DAYS);

@@ -39,8 +39,7 @@ static void test_what_is_written(void **state)
         const char *loaded;
     } cases[] = {
         { "none", "csv", "id", "id,a\n1,x\n", "", "id,a\n1,x\n" },
-        { "columns and keys", "csv", "id",
-          "id,a\n1\n,\"p,\nq\"\n2,x\n",
+        { "columns and keys", "csv", "id", "id,a\n1\n,\"p,\nq\"\n2,x\n",
           "2\tit has 1\t1\n3\tkey fiel\t,\"p,\\nq\"\n", "id,a\n2,x\n" },
         { "quotes", "csv", "id",
           "id,a\n1,x\"y\n2,z\n3,\"a\"\"\nb\"q,\"r\r\n4,w\n",
@@ -76,8 +75,8 @@ static void test_what_is_written(void **state)
             char *record = strchr(reason, '\t') + 1;
 
             CHECK(strncmp(line, "standard input\t", 15) == 0);
-            sprintf(got + strlen(got), "%.*s%.8s\t%s\n",
-                    (int)(reason - number), number, reason, record);
+            sprintf(got + strlen(got), "%.*s%.8s\t%s\n", (int)(reason - number),
+                    number, reason, record);
         }
         CHECK_STR_EQ(got, cases[i].out);
         run(&r, "scan", "--db", db, NULL);

@@ -83,8 +83,8 @@ struct load {
     bool header_read;          /* of any input: worth a revision */
     bool db_is_new;            /* the file was not there before */
     bool commit_tried;
-    uint64_t pending;          /* records put since the last commit */
-    int64_t next_auto;         /* the next key of key_auto */
+    uint64_t pending;  /* records put since the last commit */
+    int64_t next_auto; /* the next key of key_auto */
 
     /* --rejects */
     FILE *rejects; /* NULL: not asked for */
@@ -106,10 +106,10 @@ struct load {
     uint64_t nreplaced;
     uint64_t nkept;
     uint64_t nrejected;
-    uint64_t nunchanged;   /* --mirror: of nloaded */
-    uint64_t ndeleted;     /* --mirror */
-    uint64_t nleft;        /* --mirror: good ones of inputs left out */
-    uint64_t inputs_left;  /* --mirror */
+    uint64_t nunchanged;  /* --mirror: of nloaded */
+    uint64_t ndeleted;    /* --mirror */
+    uint64_t nleft;       /* --mirror: good ones of inputs left out */
+    uint64_t inputs_left; /* --mirror */
     uint64_t rejected_by[REASON_COUNT];
     uint64_t ncommitted; /* of nloaded */
     uint64_t nrevisions;

@@ -25,8 +25,7 @@ static const char get_help[] =
     "\n"
     "  --tree NAME        in this tree instead of the default one\n"
     "  --rev N            as of revision N instead of the newest\n" FORM_HELP
-        STORE_HELP
-    "\n"
+        STORE_HELP "\n"
     "KEY is one CSV row of the key's fields, as `quire scan --keys` prints it;\n"
     "in a tree of lines the line itself; in a tree that was not made by quire\n"
     "load the key's bytes.\n"
@@ -72,8 +71,8 @@ int cmd_get(int argc, char **argv)
     status = EXIT_FAILED;
     if (store_begin_read(&a, db, rev, &txn, &tree) != 0 ||
         schema_load(a.db, txn, tree, &schema) != 0 ||
-        printer_create(&schema, form, fields, form == OUTPUT_TABLE,
-                       &printer) != 0 ||
+        printer_create(&schema, form, fields, form == OUTPUT_TABLE, &printer) !=
+            0 ||
         printer_begin(printer) != 0)
         goto out;
     status = EXIT_OK;
@@ -133,8 +132,7 @@ static const char scan_help[] =
     "  --no-header        no header line\n"
     "  --rev N            as of revision N instead of the newest\n"
     "  --tree NAME        in this tree instead of the default one\n" FORM_HELP
-        STORE_HELP
-    "\n"
+        STORE_HELP "\n"
     "KEY is one CSV row of the key's fields, or of the first ones of them.\n"
     "Records come out in the tree's format: csv (LF line ends, quoted where\n"
     "needed), tsv, ndjson, lines. A tree that was not made by quire load is\n"

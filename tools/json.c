@@ -127,7 +127,7 @@ static uint32_t take_hex(const unsigned char *p, const unsigned char *end)
     if (end - p < 4)
         return UINT32_MAX;
     for (int i = 0; i < 4; i++) {
-        int digit = p[i] >= '0' && p[i] <= '9' ? p[i] - '0'
+        int digit = p[i] >= '0' && p[i] <= '9'   ? p[i] - '0'
                     : p[i] >= 'a' && p[i] <= 'f' ? p[i] - 'a' + 10
                     : p[i] >= 'A' && p[i] <= 'F' ? p[i] - 'A' + 10
                                                  : -1;
@@ -270,8 +270,12 @@ int json_find(const void *text, size_t len, const char *pointer,
 /* The bytes of the UTF-8 character at `p`; 0: it is none. */
 static size_t utf8_len(const unsigned char *p, const unsigned char *end)
 {
-    size_t n = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3
-               : *p < 0xf5 ? 4 : 0;
+    size_t n = *p < 0x80   ? 1
+               : *p < 0xc2 ? 0
+               : *p < 0xe0 ? 2
+               : *p < 0xf0 ? 3
+               : *p < 0xf5 ? 4
+                           : 0;
 
     if (n == 0 || (size_t)(end - p) < n)
         return 0;

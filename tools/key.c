@@ -242,7 +242,8 @@ static int on_map_key(void *ctx, const unsigned char *name, size_t len)
     for (unsigned i = 0; i < k->schema->nkey; i++) {
         const struct key_field *f = &k->schema->key[i];
 
-        if (f->name_len == len && f->name[0] != '/' && memcmp(f->name, name, len) == 0)
+        if (f->name_len == len && f->name[0] != '/' &&
+            memcmp(f->name, name, len) == 0)
             k->wanted = &k->members[i];
     }
     return 1;

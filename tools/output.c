@@ -40,18 +40,18 @@ struct printer {
     struct field *field; /* nfields of them */
     struct cell *cell;   /* as many */
     uint32_t nfields;
-    uint64_t nprinted;   /* records */
-    bool flowing;        /* tables: the widths are found */
-    struct bytes held;   /* tables: rows of escaped cells, each behind the
+    uint64_t nprinted; /* records */
+    bool flowing;      /* tables: the widths are found */
+    struct bytes held; /* tables: rows of escaped cells, each behind the
                             8 bytes of its length */
-    struct bytes row;    /* scratch */
-    struct bytes line;   /* scratch */
+    struct bytes row;  /* scratch */
+    struct bytes line; /* scratch */
 };
 
 static const char *const output_names[] = {
-    [OUTPUT_OWN] = "",          [OUTPUT_CSV] = "csv",
-    [OUTPUT_TSV] = "tsv",       [OUTPUT_NDJSON] = "ndjson",
-    [OUTPUT_JSON] = "json",     [OUTPUT_TABLE] = "table",
+    [OUTPUT_OWN] = "",      [OUTPUT_CSV] = "csv",
+    [OUTPUT_TSV] = "tsv",   [OUTPUT_NDJSON] = "ndjson",
+    [OUTPUT_JSON] = "json", [OUTPUT_TABLE] = "table",
 };
 
 int output_find(const char *command, const char *name, enum output *form)
@@ -65,9 +65,8 @@ int output_find(const char *command, const char *name, enum output *form)
             return -1;
         }
     }
-    return say_usage(command,
-                     "--format %s: it is csv, tsv, ndjson, json or table",
-                     name);
+    return say_usage(
+        command, "--format %s: it is csv, tsv, ndjson, json or table", name);
 }
 
 /* ---- choosing the fields ---- */
@@ -202,8 +201,8 @@ static int choose_fields(struct printer *p, const char *fields)
     return 0;
 }
 
-int printer_create(const struct schema *s, enum output form,
-                   const char *fields, bool header, struct printer **out)
+int printer_create(const struct schema *s, enum output form, const char *fields,
+                   bool header, struct printer **out)
 {
     struct printer *p = calloc(1, sizeof(*p));
 
@@ -284,8 +283,7 @@ static int cut_json(struct printer *p, const struct quire_val *val)
     for (uint32_t i = 0; i < p->nfields; i++) {
         struct cell *c = &p->cell[i];
         struct json_text value;
-        int rc = json_find(val->data, val->size,
-                           (const char *)p->field[i].name,
+        int rc = json_find(val->data, val->size, (const char *)p->field[i].name,
                            p->field[i].name_len, &value);
 
         if (rc < 0)

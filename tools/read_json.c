@@ -53,31 +53,31 @@ struct span {
 struct json_reader {
     struct reader rd;
     yajl_handle yajl;
-    bool fixed;              /* the pointer was given */
+    bool fixed; /* the pointer was given */
     struct matcher records;
-    struct matcher names;    /* columns' field names, of the portals' form */
-    struct bytes columns;    /* these names, as a row */
-    unsigned depth;          /* open objects and arrays */
-    unsigned records_depth;  /* inside the records' array; 0: not there */
-    bool found;              /* the records' array has come */
+    struct matcher names;   /* columns' field names, of the portals' form */
+    struct bytes columns;   /* these names, as a row */
+    unsigned depth;         /* open objects and arrays */
+    unsigned records_depth; /* inside the records' array; 0: not there */
+    bool found;             /* the records' array has come */
     struct bytes buf;
-    size_t base;             /* where the piece begins */
-    size_t prev_end;         /* behind the last record */
-    size_t open;             /* where the open record begins */
+    size_t base;     /* where the piece begins */
+    size_t prev_end; /* behind the last record */
+    size_t open;     /* where the open record begins */
     bool is_open;
-    bool dropping;           /* the open record is over max_record */
-    uint64_t total;          /* bytes of the document before the piece */
-    uint64_t event_at;       /* byte of the last token */
-    size_t counted;          /* line feeds before it are in `line` */
-    uint64_t line;           /* from 1 */
+    bool dropping;     /* the open record is over max_record */
+    uint64_t total;    /* bytes of the document before the piece */
+    uint64_t event_at; /* byte of the last token */
+    size_t counted;    /* line feeds before it are in `line` */
+    uint64_t line;     /* from 1 */
     uint64_t open_line;
     struct span *spans;
     size_t nspans;
     size_t next_span;
     size_t cap_spans;
-    struct bytes out;        /* the record handed out */
-    const char *wrong;       /* why a callback has stopped the parser */
-    bool nomem;              /* said */
+    struct bytes out;  /* the record handed out */
+    const char *wrong; /* why a callback has stopped the parser */
+    bool nomem;        /* said */
     bool end;
 };
 
@@ -96,7 +96,8 @@ static int add_token(struct matcher *m, const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
 
-        if (c == '~' && i + 1 < len && (text[i + 1] == '0' || text[i + 1] == '1'))
+        if (c == '~' && i + 1 < len &&
+            (text[i + 1] == '0' || text[i + 1] == '1'))
             c = text[++i] == '0' ? '~' : '/';
         token[n++] = c;
     }
@@ -379,8 +380,7 @@ static enum read_result json_fail(struct json_reader *r, yajl_status status,
     }
     error = yajl_get_error(r->yajl, 0, r->buf.data + r->base, len);
     say("%s: at byte %llu: broken JSON: %.*s; the load can't go on behind it",
-        name,
-        (unsigned long long)(r->total + yajl_get_bytes_consumed(r->yajl)),
+        name, (unsigned long long)(r->total + yajl_get_bytes_consumed(r->yajl)),
         error != NULL ? (int)strcspn((const char *)error, "\n") : 0,
         error != NULL ? (const char *)error : "");
     if (error != NULL)

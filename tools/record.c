@@ -6,9 +6,9 @@
 #include "tools/record.h"
 
 static const char *const format_names[FORMAT_COUNT] = {
-    [FORMAT_RAW] = "raw",       [FORMAT_CSV] = "csv",     [FORMAT_TSV] = "tsv",
-    [FORMAT_NDJSON] = "ndjson", [FORMAT_LINES] = "lines",
-    [FORMAT_JSON] = "json",
+    [FORMAT_RAW] = "raw",     [FORMAT_CSV] = "csv",
+    [FORMAT_TSV] = "tsv",     [FORMAT_NDJSON] = "ndjson",
+    [FORMAT_LINES] = "lines", [FORMAT_JSON] = "json",
 };
 
 static const char *const reason_names[REASON_COUNT] = {

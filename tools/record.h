@@ -309,8 +309,8 @@ int output_find(const char *command, const char *name, enum output *form);
  * (NULL); with a header line, where the form has one, if `header`. Then
  * begin, any number of records, end; each -1 when it has said why it failed.
  */
-int printer_create(const struct schema *s, enum output form,
-                   const char *fields, bool header, struct printer **p);
+int printer_create(const struct schema *s, enum output form, const char *fields,
+                   bool header, struct printer **p);
 int printer_begin(struct printer *p);
 int printer_record(struct printer *p, const struct quire_val *key,
                    const struct quire_val *val);

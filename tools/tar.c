@@ -23,7 +23,7 @@
 #include "tools/tool.h"
 
 struct tar {
-    struct input *in;      /* the archive itself */
+    struct input *in; /* the archive itself */
     struct archive *a;
     uint64_t window_bytes; /* as input_open()'s */
     int trouble;           /* INPUT_FAILED or INPUT_STOPPED, said; 0 */
