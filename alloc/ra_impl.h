@@ -217,8 +217,8 @@ struct ra_class {
     uint64_t nwarm;          /* under lock; free resident segments on offer */
     uint64_t wake_at;        /* under lock; nwarm that wakes the sweeper */
     uint64_t out_peak;       /* under lock; most segments out at once */
-    _Atomic bool sweeping;   /* atomic; a background pass or a full sweep is at
-                                this class, and a second one passes it by */
+    _Atomic bool sweeping;   /* atomic; a background pass is at this class, and
+                                a second one passes it by */
     _Atomic uint64_t out;    /* written under lock; read relaxed for figures:
                                 segments handed out, to callers and to
                                 magazines */

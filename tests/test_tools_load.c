@@ -1121,6 +1121,7 @@ static void test_signals(void **state)
         struct running p;
         struct run r = { 0 };
         char line[64];
+        bool third;
 
         run_start(&p, "load", "--db", db, "--key", "k", "--commit-every", "2",
                   "--ack", "-", NULL);
@@ -1128,14 +1129,17 @@ static void test_signals(void **state)
         CHECK(run_line(&p, line, sizeof(line)));
         CHECK_STR_EQ(line, "committed 1 2");
         CHECK_EQ(kill(p.pid, signals[i]), 0);
-        /* Its input stays open: it must not wait for it. */
-        CHECK(run_line(&p, line, sizeof(line)));
-        CHECK_STR_EQ(line, "committed 2 3");
+        /* Its input stays open: it must not wait for it. The third record may
+         * have been put by now, and is then committed, or not. */
+        third = run_line(&p, line, sizeof(line));
+        if (third)
+            CHECK_STR_EQ(line, "committed 2 3");
         run_finish(&p, &r);
         CHECK_RUN(&r, 128 + signals[i]);
         CHECK_SAYS(&r, "stopped by signal");
-        CHECK_SAYS(&r, "committing the 1 records since the last commit");
-        check_scan("k\n1\n2\n3\n");
+        if (third)
+            CHECK_SAYS(&r, "committing the 1 records since the last commit");
+        check_scan(third ? "k\n1\n2\n3\n" : "k\n1\n2\n");
         check_whole();
         run_free(&r);
         unlink(db);
