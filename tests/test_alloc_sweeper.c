@@ -172,7 +172,7 @@ static void test_thread_gives_back(void **state)
     take(pool, 2000, 16 * KIB);
     release(pool, 2000, 10);
     do {
-        usleep(10000);
+        sched_yield(); /* until the thread has been there */
         st = stat_of(pool);
     } while (st.free_bytes + st.magazine_bytes > MIB);
     CHECK(st.background_sweeps >= 2);
