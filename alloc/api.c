@@ -100,7 +100,8 @@ quire_status quire_pool_alloc(struct quire_pool *pool, size_t nbytes,
     if (nbytes == 0 || nbytes > QUIRE_SEG_MAX)
         return ra_fail(QUIRE_INVAL, "nbytes is %zu, but must be 1 to %zu",
                        nbytes, QUIRE_SEG_MAX);
-    return ra_seg_alloc(ra_api_in(pool), nbytes, seg);
+    return QUIRE_POINT_RC(RA_API_SEGMENT, QUIRE_NOMEM,
+                          ra_seg_alloc(ra_api_in(pool), nbytes, seg));
 }
 
 quire_status quire_pool_free(struct quire_pool *pool, void *seg)

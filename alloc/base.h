@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "alloc/point.h"
 #include "quire.h"
 
 #ifndef QUIRE_DEBUG

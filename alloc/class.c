@@ -191,7 +191,7 @@ static bool ra_class_unit(struct ra_class *c, struct ra_region *r,
     if (((r->plain >> (off >> RA_HUGE_SHIFT)) & 1) != 0)
         return true;
     if (ra_pool_budget(pool) >= RA_HUGE_BUDGET_MIN &&
-        ra_pool_reserve(pool, rest)) {
+        QUIRE_POINT(RA_SEGMENT_HUGE, false, ra_pool_reserve(pool, rest))) {
         *n = (uint32_t)(RA_HUGE_BYTES >> c->seg_shift);
         *first &= ~(*n - 1);
         return true;
@@ -257,7 +257,9 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
         return ra_class_hand_out(c, ra_class_spare(c, r, i), true);
     }
 
-    if (!ra_pool_reserve(pool, seg_bytes)) { /* RA-2: before it is taken */
+    /* RA-2: before it is taken */
+    if (!QUIRE_POINT(RA_SEGMENT_BUDGET, false,
+                     ra_pool_reserve(pool, seg_bytes))) {
         why->kind = RA_WHY_BUDGET;
         goto unlock;
     }
@@ -280,9 +282,11 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     /* The segment is on offer no more, so it is ours while the system finds
      * its pages. */
     ra_unguard(r->base + ((size_t)first << c->seg_shift), n * seg_bytes);
-    err = pool->sys.commit(pool->sys.ctx,
-                           r->base + ((size_t)first << c->seg_shift),
-                           n * seg_bytes);
+    err = QUIRE_POINT(
+        RA_SEGMENT_COMMIT, -ENOMEM,
+        pool->sys.commit(pool->sys.ctx,
+                         r->base + ((size_t)first << c->seg_shift),
+                         n * seg_bytes));
     if (err == 0 && n > 1)
         ra_class_offer_rest(c, r, first, n, i);
     if (err == 0)

@@ -255,9 +255,11 @@ static struct ra_mag *ra_mag_make(struct ra_pool *pool)
 
     if (all > ra_pool_budget(pool) / 4)
         return NULL;
-    if (!ra_pool_reserve(pool, ra_mag_charge()))
+    if (!QUIRE_POINT(RA_MAG_BUDGET, false,
+                     ra_pool_reserve(pool, ra_mag_charge())))
         return NULL;
-    m = ra_line_alloc(&pool->sys, sizeof(*m));
+    m = QUIRE_POINT(RA_MAG_DESCRIPTOR, NULL,
+                    ra_line_alloc(&pool->sys, sizeof(*m)));
     if (m == NULL)
         goto unreserve;
     m->pool = pool;

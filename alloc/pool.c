@@ -198,9 +198,11 @@ static quire_status ra_pool_map_own(struct ra_pool *pool, size_t nbytes,
         return ra_fail(QUIRE_INVAL,
                        "the limits leave no room for the pool's own %zu bytes",
                        nbytes);
-    err = pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, mem);
+    err = QUIRE_POINT(RA_POOL_MAP, -ENOMEM,
+                      pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, mem));
     if (err == 0) {
-        err = pool->sys.commit(pool->sys.ctx, *mem, nbytes);
+        err = QUIRE_POINT(RA_POOL_COMMIT, -ENOMEM,
+                          pool->sys.commit(pool->sys.ctx, *mem, nbytes));
         if (err == 0)
             return QUIRE_OK;
         pool->sys.unmap(pool->sys.ctx, *mem, nbytes);
@@ -255,7 +257,8 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     if (rc != QUIRE_OK)
         return rc;
 
-    pool = ra_line_alloc(sys, sizeof(*pool));
+    pool = QUIRE_POINT(RA_POOL_HANDLE, NULL,
+                       ra_line_alloc(sys, sizeof(*pool)));
     if (pool == NULL)
         return ra_fail(QUIRE_NOMEM,
                        "no memory for a pool: the system refused %zu bytes",

@@ -136,8 +136,10 @@ bool ra_region_protect(struct ra_pool *pool, struct ra_region *r, bool access)
 
 void ra_region_make_huge(struct ra_pool *pool, struct ra_region *r)
 {
-    if (pool->huge && pool->sys.huge(pool->sys.ctx, r->base,
-                                     pool->region_bytes, true) == 0)
+    if (pool->huge &&
+        QUIRE_POINT(RA_REGION_HUGE, -ENOMEM,
+                    pool->sys.huge(pool->sys.ctx, r->base, pool->region_bytes,
+                                   true)) == 0)
         r->plain = 0;
     else
         r->plain = UINT32_MAX;
@@ -156,8 +158,9 @@ bool ra_region_make_plain(struct ra_pool *pool, struct ra_region *r,
         if (((r->plain >> g) & 1) != 0 ||
             (off <= begin && begin + RA_HUGE_BYTES <= off + nbytes))
             continue;
-        if (pool->sys.huge(pool->sys.ctx, r->base + begin, RA_HUGE_BYTES,
-                           false) != 0)
+        if (QUIRE_POINT(RA_REGION_PLAIN, -ENOMEM,
+                        pool->sys.huge(pool->sys.ctx, r->base + begin,
+                                       RA_HUGE_BYTES, false)) != 0)
             return false;
         r->plain |= UINT32_C(1) << g;
     }
@@ -173,20 +176,25 @@ struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
     bool charged_virtual = false;
 
     why->kind = RA_WHY_BUDGET;
-    charged = ra_pool_reserve(pool, pool->meta_bytes);
+    charged = QUIRE_POINT(RA_REGION_BUDGET, false,
+                          ra_pool_reserve(pool, pool->meta_bytes));
     if (!charged)
         goto out;
     why->kind = RA_WHY_VIRTUAL;
-    charged_virtual = ra_pool_reserve_virtual(pool, pool->region_bytes);
+    charged_virtual =
+        QUIRE_POINT(RA_REGION_ADDRESSES, false,
+                    ra_pool_reserve_virtual(pool, pool->region_bytes));
     if (!charged_virtual)
         goto out;
     why->kind = RA_WHY_SYSTEM;
     why->err = -ENOMEM;
-    r = ra_line_alloc(&pool->sys, pool->meta_bytes - RA_LINE);
+    r = QUIRE_POINT(RA_REGION_DESCRIPTOR, NULL,
+                    ra_line_alloc(&pool->sys, pool->meta_bytes - RA_LINE));
     if (r == NULL)
         goto out;
-    why->err = pool->sys.map(pool->sys.ctx, pool->region_bytes,
-                             pool->region_bytes, &base);
+    why->err = QUIRE_POINT(RA_REGION_MAP, -ENOMEM,
+                           pool->sys.map(pool->sys.ctx, pool->region_bytes,
+                                         pool->region_bytes, &base));
     if (why->err != 0) {
         base = NULL;
         goto out;

@@ -96,7 +96,9 @@ quire_status ra_seg_alloc_many(struct ra_pool *pool, const size_t *nbytes,
     for (unsigned i = 0; i < n; i++)
         segs[i] = NULL;
     while (ntaken < n) {
-        rc = ra_seg_alloc(pool, nbytes[ntaken], &segs[ntaken]);
+        rc = QUIRE_POINT_RC(
+            RA_SEGMENT_MANY, QUIRE_NOMEM,
+            ra_seg_alloc(pool, nbytes[ntaken], &segs[ntaken]));
         if (rc != QUIRE_OK)
             goto out;
         ntaken++;

@@ -16,6 +16,7 @@
  * A flag for each class, taken by compare-and-swap, keeps two passes off one
  * class. The sweep of a starved allocation is not held up by it.
  */
+#include <errno.h>
 #include <inttypes.h>
 
 #include "alloc/ra_impl.h"
@@ -156,8 +157,9 @@ quire_status ra_sweeper_start(struct ra_pool *pool)
     int err;
 
     pool->background = true; /* before the thread: it looks */
-    err = pool->sys.thread_create(pool->sys.ctx, ra_sweeper_main, pool,
-                                  &pool->thread);
+    err = QUIRE_POINT(RA_SWEEPER_THREAD, -EAGAIN,
+                      pool->sys.thread_create(pool->sys.ctx, ra_sweeper_main,
+                                              pool, &pool->thread));
     if (err == 0)
         return QUIRE_OK;
     pool->background = false;

@@ -21,24 +21,30 @@ static void *ra_table_take(struct ra_pool *pool, size_t nbytes,
     bool charged_virtual = false;
 
     why->kind = RA_WHY_BUDGET;
-    charged = ra_pool_reserve(pool, nbytes); /* RA-2 */
+    charged = QUIRE_POINT(RA_TABLE_BUDGET, false,
+                          ra_pool_reserve(pool, nbytes)); /* RA-2 */
     if (!charged)
         goto out;
     why->kind = RA_WHY_VIRTUAL;
-    charged_virtual = ra_pool_reserve_virtual(pool, nbytes);
+    charged_virtual = QUIRE_POINT(RA_TABLE_ADDRESSES, false,
+                                  ra_pool_reserve_virtual(pool, nbytes));
     if (!charged_virtual)
         goto out;
     why->kind = RA_WHY_SYSTEM;
     why->err = -ENOMEM;
-    t = pool->sys.alloc(pool->sys.ctx, sizeof(*t));
+    t = QUIRE_POINT(RA_TABLE_DESCRIPTOR, NULL,
+                    pool->sys.alloc(pool->sys.ctx, sizeof(*t)));
     if (t == NULL)
         goto out;
-    why->err = pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, &mem);
+    why->err = QUIRE_POINT(RA_TABLE_MAP, -ENOMEM,
+                           pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE,
+                                         &mem));
     if (why->err != 0) {
         mem = NULL;
         goto out;
     }
-    why->err = pool->sys.commit(pool->sys.ctx, mem, nbytes);
+    why->err = QUIRE_POINT(RA_TABLE_COMMIT, -ENOMEM,
+                           pool->sys.commit(pool->sys.ctx, mem, nbytes));
     if (why->err != 0)
         goto out;
 

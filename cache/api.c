@@ -140,7 +140,9 @@ quire_status quire_cache_pin(struct quire_cache *cache, uint64_t key,
     rc = pc_api_check(cache);
     if (rc != QUIRE_OK)
         return rc;
-    rc = pc_pin(pc_api_in(cache), key, (pc_hint *)hint, arg, &payload, &frame);
+    rc = QUIRE_POINT_RC(PC_API_PIN, QUIRE_NOMEM,
+                        pc_pin(pc_api_in(cache), key, (pc_hint *)hint, arg,
+                               &payload, &frame));
     if (rc != QUIRE_OK)
         return rc;
     pin->payload = payload;
@@ -189,7 +191,8 @@ quire_status quire_cache_insert(struct quire_cache *cache, uint64_t key,
         return rc;
     if (page == NULL)
         return pc_api_null("page");
-    return pc_insert(pc_api_in(cache), key, page);
+    return QUIRE_POINT_RC(PC_API_INSERT, QUIRE_NOMEM,
+                          pc_insert(pc_api_in(cache), key, page));
 }
 
 quire_status quire_cache_remove(struct quire_cache *cache, uint64_t key)

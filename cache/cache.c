@@ -49,19 +49,22 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
     if (opt->load == NULL || opt->removed == NULL)
         return ra_fail(QUIRE_INVAL, "cache: no %s callback",
                        opt->load == NULL ? "load" : "removed");
-    c = ra_obj_alloc(sys, sizeof(*c));
+    c = QUIRE_POINT(PC_CACHE_HANDLE, NULL, ra_obj_alloc(sys, sizeof(*c)));
     if (c == NULL)
         return ra_fail(QUIRE_NOMEM, "cache: no memory for the handle");
     c->frame_bytes = opt->max_pages * sizeof(struct pc_frame);
     c->table_bytes = pc_table_bytes(opt->max_pages);
     c->policy_bytes = pc_policy_bytes(&popt);
-    rc = ra_table_alloc(pool, c->frame_bytes, &frames);
+    rc = QUIRE_POINT_RC(PC_CACHE_FRAMES, QUIRE_NOMEM,
+                        ra_table_alloc(pool, c->frame_bytes, &frames));
     if (rc != QUIRE_OK)
         goto out;
-    rc = ra_table_alloc(pool, c->table_bytes, &table);
+    rc = QUIRE_POINT_RC(PC_CACHE_TABLE, QUIRE_NOMEM,
+                        ra_table_alloc(pool, c->table_bytes, &table));
     if (rc != QUIRE_OK)
         goto out;
-    rc = ra_table_alloc(pool, c->policy_bytes, &policy);
+    rc = QUIRE_POINT_RC(PC_CACHE_POLICY, QUIRE_NOMEM,
+                        ra_table_alloc(pool, c->policy_bytes, &policy));
     if (rc != QUIRE_OK)
         goto out;
 

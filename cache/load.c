@@ -283,7 +283,8 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
 
     pc_count(&c->loads);
     pc_self.loads = &load;
-    load.rc = c->opt.load(c->opt.ctx, key, arg, &page);
+    load.rc = QUIRE_POINT_RC(PC_LOAD_PAGE, QUIRE_NOMEM,
+                             c->opt.load(c->opt.ctx, key, arg, &page));
     pc_self.loads = load.outer;
     if (load.rc == QUIRE_NOMEM)
         load.rc = pc_load_nomem(c);
@@ -293,7 +294,9 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
     load.rc = pc_page_check(&page);
     if (load.rc != QUIRE_OK)
         goto out;
-    load.rc = pc_evict_charge(c, key, page.weight_bytes, &to_main);
+    load.rc = QUIRE_POINT_RC(
+        PC_LOAD_CHARGE, QUIRE_NOMEM,
+        pc_evict_charge(c, key, page.weight_bytes, &to_main));
 
 out:
     if (load.rc == QUIRE_OK) {
@@ -376,13 +379,16 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     if (!pc_pin_found(cache, key, hint, &at, &s)) {
         pc_count(&cache->misses);
         pc_evict_help(cache);
-        rc = pc_evict_claim(cache, &fresh);
+        rc = QUIRE_POINT_RC(PC_PIN_FRAME, QUIRE_NOMEM,
+                            pc_evict_claim(cache, &fresh));
         if (rc != QUIRE_OK)
             return rc;
         ra_mutex_lock(stripe);
         if (!pc_pin_locked(cache, key, &at, &s)) {
             at = fresh;
-            load = pc_frame_publish(cache, fresh, key, PC_ST_LOADING | 1);
+            load = QUIRE_POINT(
+                PC_PIN_ENTRY, false,
+                pc_frame_publish(cache, fresh, key, PC_ST_LOADING | 1));
             if (!load)
                 rc = pc_fail_table();
         }
@@ -453,10 +459,13 @@ quire_status pc_insert(struct pc_cache *cache, uint64_t key,
     if (rc != QUIRE_OK)
         return rc;
     pc_evict_help(cache);
-    rc = pc_evict_claim(cache, &fresh);
+    rc = QUIRE_POINT_RC(PC_INSERT_FRAME, QUIRE_NOMEM,
+                        pc_evict_claim(cache, &fresh));
     if (rc != QUIRE_OK)
         return rc;
-    rc = pc_evict_charge(cache, key, page->weight_bytes, &to_main);
+    rc = QUIRE_POINT_RC(
+        PC_INSERT_CHARGE, QUIRE_NOMEM,
+        pc_evict_charge(cache, key, page->weight_bytes, &to_main));
     if (rc != QUIRE_OK)
         goto out;
     charged = true;
@@ -476,7 +485,8 @@ quire_status pc_insert(struct pc_cache *cache, uint64_t key,
     }
     /* Entered before the old one goes, so that the key is never missing; with
      * a pin, so that it isn't evicted before it is whole. */
-    if (!pc_frame_publish(cache, fresh, key, 1)) {
+    if (!QUIRE_POINT(PC_INSERT_ENTRY, false,
+                     pc_frame_publish(cache, fresh, key, 1))) {
         rc = pc_fail_table();
         goto unlock;
     }

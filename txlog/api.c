@@ -610,9 +610,11 @@ quire_status quire_cursor_open(struct quire_txn *txn, struct quire_tree *tree,
     rc = tree_check(txn, tree, &t);
     if (rc != QUIRE_OK)
         return rc;
-    cur = tx_handle_take(txn->db, &txn->db->free_cursors,
-                         sizeof(*cur) + pg_key_max(txn->db->env.page_bytes),
-                         TX_CURSOR_MAGIC);
+    cur = QUIRE_POINT(
+        TX_CURSOR_HANDLE, NULL,
+        tx_handle_take(txn->db, &txn->db->free_cursors,
+                       sizeof(*cur) + pg_key_max(txn->db->env.page_bytes),
+                       TX_CURSOR_MAGIC));
     if (cur == NULL)
         return ra_fail(QUIRE_NOMEM, "no memory for a handle");
     cur->txn = txn;

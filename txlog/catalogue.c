@@ -71,7 +71,9 @@ quire_status tx_tree_get(struct quire_txn *txn, const char *name,
         return ra_fail(rc, "there is no tree '%s'", name);
     if (rc != QUIRE_OK && rc != QUIRE_NOTFOUND)
         return rc;
-    t = tx_handle_take(db, &db->free_trees, sizeof(*t), TX_TREE_MAGIC);
+    t = QUIRE_POINT(TX_TREE_HANDLE, NULL,
+                    tx_handle_take(db, &db->free_trees, sizeof(*t),
+                                   TX_TREE_MAGIC));
     if (t == NULL)
         return ra_fail(QUIRE_NOMEM, "no memory for a handle");
     if (rc == QUIRE_NOTFOUND) {
@@ -79,7 +81,8 @@ quire_status tx_tree_get(struct quire_txn *txn, const char *name,
         struct quire_val key = { buf, 0 };
 
         key.size = tx_catalogue_key('r', name, name_len, buf);
-        rc = tx_put(txn, &txn->catalogue, &key, &nothing, 0);
+        rc = QUIRE_POINT_RC(TX_CATALOGUE_ENTRY, QUIRE_NOMEM,
+                            tx_put(txn, &txn->catalogue, &key, &nothing, 0));
         if (rc != QUIRE_OK) {
             tx_handle_give(db, &db->free_trees, t);
             return rc;

@@ -73,8 +73,10 @@ static quire_status place_roots(struct quire_txn *txn, bool known,
             continue;
         key.size = tx_catalogue_key('r', t->name, t->name_len, kbuf);
         val.size = root_value(&t->tree, vbuf);
-        rc = known ? tx_put(txn, &txn->catalogue, &key, &val, 0)
-                   : tr_put(&txn->catalogue, &key, &val, PG_ENTRY_PLAIN);
+        rc = QUIRE_POINT_RC(
+            TX_CATALOGUE_ROOT, QUIRE_NOMEM,
+            known ? tx_put(txn, &txn->catalogue, &key, &val, 0)
+                  : tr_put(&txn->catalogue, &key, &val, PG_ENTRY_PLAIN));
         if (rc != QUIRE_OK)
             return rc;
     }
@@ -227,7 +229,8 @@ quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
     rc = prepare(txn, &indexed, &known, &bound);
     if (rc != QUIRE_OK)
         goto out;
-    rc = pf_batch_begin(db->file, bound);
+    rc = QUIRE_POINT_RC(TX_COMMIT_BATCH, QUIRE_NOSPACE,
+                        pf_batch_begin(db->file, bound));
     if (rc != QUIRE_OK)
         goto out;
     in_batch = true;

@@ -64,7 +64,9 @@ static quire_status large_ahead(struct quire_txn *txn,
         rc = ahead_plain(txn, PG_OVERFLOW, val->data, val->size, &large->ref);
         goto out;
     }
-    rc = ra_seg_alloc(db->pool, npieces * PG_OVSLOT_BYTES, &index);
+    rc = QUIRE_POINT_RC(
+        TX_VALUE_INDEX, QUIRE_NOMEM,
+        ra_seg_alloc(db->pool, npieces * PG_OVSLOT_BYTES, &index));
     if (rc != QUIRE_OK)
         goto out;
     for (size_t i = 0; i < npieces; i++) {
@@ -111,13 +113,15 @@ static quire_status large_intent(struct quire_txn *txn, struct tr_tree *tree,
     large->ref.count = val->size;
     large->ref.raw_len = (uint32_t)val->size;
     large->ref.image_len = (uint32_t)nbytes;
-    rc = ra_seg_alloc(db->pool, nbytes, &seg);
+    rc = QUIRE_POINT_RC(TX_VALUE_SEGMENT, QUIRE_NOMEM,
+                        ra_seg_alloc(db->pool, nbytes, &seg));
     if (rc != QUIRE_OK)
         return rc;
     rc = pg_image_plain(&large->ref, val, seg, ra_seg_class_bytes(nbytes));
     if (rc != QUIRE_OK)
         goto out;
-    rc = tr_log_adopt(&db->wlog, tree, seg, TR_NONE, no);
+    rc = QUIRE_POINT_RC(TX_VALUE_INTENT, QUIRE_NOMEM,
+                        tr_log_adopt(&db->wlog, tree, seg, TR_NONE, no));
     if (rc != QUIRE_OK)
         goto out;
     seg = NULL;

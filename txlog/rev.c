@@ -114,7 +114,8 @@ quire_status tx_rev_index(struct quire_txn *txn)
         ra_put_le64(vbuf, p->id);
         ra_put_le32(vbuf + 8, p->stored_len);
         ra_put_le64(vbuf + 12, (uint64_t)p->time_us);
-        rc = tr_put(&txn->system, &key, &val, PG_ENTRY_PLAIN);
+        rc = QUIRE_POINT_RC(TX_REV_ENTRY, QUIRE_NOMEM,
+                            tr_put(&txn->system, &key, &val, PG_ENTRY_PLAIN));
         if (rc != QUIRE_OK)
             return rc;
     }

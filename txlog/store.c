@@ -145,7 +145,9 @@ static quire_status options_take(const struct quire_options *opt,
 static quire_status alive_map(struct quire *db)
 {
     void *page = NULL;
-    int err = db->sys.map(db->sys.ctx, ALIVE_BYTES, ALIVE_BYTES, &page);
+    int err = QUIRE_POINT(
+        TX_STORE_MARKER, -ENOMEM,
+        db->sys.map(db->sys.ctx, ALIVE_BYTES, ALIVE_BYTES, &page));
 
     if (err != 0)
         return ra_fail(QUIRE_NOMEM, "a page for the handle: %s",
@@ -287,7 +289,7 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     rc = options_take(opt, &o);
     if (rc != QUIRE_OK)
         return rc;
-    db = ra_obj_alloc(o.sys, sizeof(*db));
+    db = QUIRE_POINT(TX_STORE_HANDLE, NULL, ra_obj_alloc(o.sys, sizeof(*db)));
     if (db == NULL)
         return ra_fail(QUIRE_NOMEM, "no memory for a handle");
     db->io = *o.io;
@@ -330,8 +332,10 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     db->env.page_bytes = geo->page_bytes;
     db->env.window = geo->window;
     db->env.versioning = geo->versioning;
-    rc = ra_table_alloc(db->pool, TX_PENDING_MAX * sizeof(db->pending[0]),
-                        &table);
+    rc = QUIRE_POINT_RC(
+        TX_STORE_PENDING, QUIRE_NOMEM,
+        ra_table_alloc(db->pool, TX_PENDING_MAX * sizeof(db->pending[0]),
+                       &table));
     if (rc != QUIRE_OK)
         goto out;
     db->pending = table;

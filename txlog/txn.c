@@ -119,7 +119,9 @@ quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
             goto out;
         }
     }
-    t = tx_handle_take(db, &db->free_txns, sizeof(*t), TX_TXN_MAGIC);
+    t = QUIRE_POINT(TX_TXN_HANDLE, NULL,
+                    tx_handle_take(db, &db->free_txns, sizeof(*t),
+                                   TX_TXN_MAGIC));
     if (t == NULL) {
         rc = ra_fail(QUIRE_NOMEM, "no memory for a handle");
         goto out;

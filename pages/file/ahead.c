@@ -62,7 +62,8 @@ static quire_status pf_ahead_room(struct pf_file *file, size_t bound)
         rc = pf_ahead_flush(file);
         if (rc != QUIRE_OK)
             return rc;
-        rc = pf_span_take(file, bound, &span);
+        rc = QUIRE_POINT_RC(PF_AHEAD_SPAN, QUIRE_NOSPACE,
+                            pf_span_take(file, bound, &span));
         if (rc != QUIRE_OK)
             return rc;
         file->ahead = span;

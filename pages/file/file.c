@@ -100,7 +100,8 @@ static quire_status pf_create_fill(const struct pf_env *env,
     if (rc != QUIRE_OK)
         return rc;
     nbytes = 3 * (size_t)full.block_bytes;
-    rc = ra_seg_alloc(env->pool, nbytes, &seg);
+    rc = QUIRE_POINT_RC(PF_CREATE_SEGMENT, QUIRE_NOMEM,
+                        ra_seg_alloc(env->pool, nbytes, &seg));
     if (rc != QUIRE_OK)
         return rc;
     pf_create_image(&full, time_us, seg);
@@ -124,8 +125,9 @@ static quire_status pf_create_temp(struct pf_os *os, const char *path,
         if (n < 0 || (size_t)n >= PF_PATH_MAX)
             return ra_fail(QUIRE_INVAL, "the path is longer than %u bytes",
                            PF_PATH_MAX - 32);
-        PF_RETRY(r, os->io->open(os->io->ctx, tmp, QUIRE_IO_CREATE, mode,
-                                 &os->handle));
+        PF_RETRY(r, QUIRE_POINT(PF_CREATE_OPEN, -EMFILE,
+                                os->io->open(os->io->ctx, tmp, QUIRE_IO_CREATE,
+                                             mode, &os->handle)));
     }
     if (r < 0) {
         os->handle = NULL;
@@ -148,7 +150,8 @@ quire_status pf_file_create(const struct pf_env *env, const char *path,
     rc = pf_create_temp(&os, path, mode, tmp);
     if (rc != QUIRE_OK)
         return rc;
-    PF_RETRY(r, os.io->lock(os.io->ctx, os.handle, true));
+    PF_RETRY(r, QUIRE_POINT(PF_CREATE_LOCK, -ENOLCK,
+                            os.io->lock(os.io->ctx, os.handle, true)));
     if (r < 0) {
         rc = pf_os_fail(&os, -r, "lock the new file");
         goto out;
@@ -182,8 +185,10 @@ static quire_status pf_open_os(struct pf_file *file)
     int r;
 
     PF_RETRY(r,
-             io->open(io->ctx, file->path, file->rdonly ? QUIRE_IO_RDONLY : 0,
-                      0, &file->os.handle));
+             QUIRE_POINT(PF_FILE_OPEN, -EMFILE,
+                         io->open(io->ctx, file->path,
+                                  file->rdonly ? QUIRE_IO_RDONLY : 0, 0,
+                                  &file->os.handle)));
     if (r >= 0)
         return QUIRE_OK;
     file->os.handle = NULL;
@@ -201,7 +206,8 @@ static quire_status pf_open_lock(struct pf_file *file)
     const struct quire_io *io = file->os.io;
     int r;
 
-    PF_RETRY(r, io->lock(io->ctx, file->os.handle, !file->rdonly));
+    PF_RETRY(r, QUIRE_POINT(PF_FILE_LOCK, -EAGAIN,
+                            io->lock(io->ctx, file->os.handle, !file->rdonly)));
     if (r == -EAGAIN || r == -EACCES)
         return ra_fail(QUIRE_LOCKED,
                        "%s: another process (or handle) has the store open",
@@ -222,7 +228,8 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
     if (path_len >= PF_PATH_MAX)
         return ra_fail(QUIRE_INVAL, "the path is longer than %u bytes",
                        PF_PATH_MAX - 1);
-    f = ra_obj_alloc(sys, sizeof(*f) + path_len + 1);
+    f = QUIRE_POINT(PF_FILE_HANDLE, NULL,
+                    ra_obj_alloc(sys, sizeof(*f) + path_len + 1));
     if (f == NULL)
         return ra_fail(QUIRE_NOMEM, "%s: no memory for a handle", path);
     f->env = *env;

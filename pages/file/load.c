@@ -127,19 +127,25 @@ static quire_status pf_load_acquire(struct pf_load *ld, unsigned i)
             return pf_load_refuse(ld, "its chain is longer than the page's");
         sum = ld->frag[0].sums[i - 1];
     }
-    rc = pf_read_all(ld->file, buf, link->stored_len, pg_id_off(link->id));
+    rc = QUIRE_POINT_RC(PF_CHAIN_READ, QUIRE_IO,
+                        pf_read_all(ld->file, buf, link->stored_len,
+                                    pg_id_off(link->id)));
     if (rc != QUIRE_OK)
         return rc;
     pf_count(&ld->file->frags_read, 1);
-    rc = pg_frag_check(buf, link->stored_len, link->id, &sum, &ld->frag[i]);
+    rc = QUIRE_POINT_RC(PF_CHAIN_CHECK, QUIRE_CORRUPT,
+                        pg_frag_check(buf, link->stored_len, link->id, &sum,
+                                      &ld->frag[i]));
     if (rc != QUIRE_OK)
         return rc;
     if (ld->frag[i].raw_len != link->raw_len)
         return pf_load_refuse(ld, "a length is not the page's");
-    if (!ld->packable[i]) /* one that is all the same is refused */
-        return pg_frag_body(&ld->frag[i], buf, NULL, 0, &ld->body[i]);
-    return pg_frag_body(&ld->frag[i], buf, pf_load_buf(ld, ld->raw[i]),
-                        link->raw_len, &ld->body[i]);
+    /* One that is compressed although it has no room for that is refused. */
+    return QUIRE_POINT_RC(
+        PF_CHAIN_BODY, QUIRE_CORRUPT,
+        pg_frag_body(&ld->frag[i], buf,
+                     ld->packable[i] ? pf_load_buf(ld, ld->raw[i]) : NULL,
+                     ld->packable[i] ? link->raw_len : 0, &ld->body[i]));
 }
 
 /* The counterpart: nothing of fragment `i` is used from here on. Its bytes are
@@ -188,7 +194,9 @@ quire_status pf_load(void *ctx, uint64_t key, void *arg,
     rc = pf_load_plan(&ld);
     if (rc != QUIRE_OK)
         return rc;
-    rc = ra_seg_alloc_many(ld.file->env.pool, ld.seg_bytes, ld.nsegs, ld.segs);
+    rc = QUIRE_POINT_RC(PF_CHAIN_SEGMENTS, QUIRE_NOMEM,
+                        ra_seg_alloc_many(ld.file->env.pool, ld.seg_bytes,
+                                          ld.nsegs, ld.segs));
     if (rc != QUIRE_OK)
         return rc;
     while (ld.nheld < ld.nfrags) {
@@ -197,7 +205,8 @@ quire_status pf_load(void *ctx, uint64_t key, void *arg,
             goto out;
         ld.nheld++; /* counted only once it is held */
     }
-    rc = pf_load_build(&ld, &kind);
+    rc = QUIRE_POINT_RC(PF_CHAIN_MERGE, QUIRE_CORRUPT,
+                        pf_load_build(&ld, &kind));
     if (rc != QUIRE_OK)
         goto out;
     page->payload = ld.segs[0];
@@ -232,8 +241,9 @@ quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,
 
     QUIRE_ASSERT(file->cache != NULL);
     /* The loader reads through the reference and changes nothing of it. */
-    rc = pc_pin(file->cache, ref->id, hint, (void *)(uintptr_t)ref, &payload,
-                frame);
+    rc = QUIRE_POINT_RC(PF_PAGE_PIN, QUIRE_NOMEM,
+                        pc_pin(file->cache, ref->id, hint,
+                               (void *)(uintptr_t)ref, &payload, frame));
     if (rc == QUIRE_OK)
         *img = payload;
     return rc;

@@ -30,7 +30,8 @@ quire_status pf_out_alloc(struct pf_file *file)
     uint8_t *p;
     quire_status rc;
 
-    rc = ra_table_alloc(file->env.pool, nbytes, &table);
+    rc = QUIRE_POINT_RC(PF_OUT_TABLE, QUIRE_NOMEM,
+                        ra_table_alloc(file->env.pool, nbytes, &table));
     if (rc != QUIRE_OK)
         return rc;
     p = table;

@@ -494,7 +494,8 @@ quire_status pf_file_recover(
     struct pf_head base;
     quire_status rc;
 
-    rc = ra_seg_alloc_many(file->env.pool, sizes, 2, segs);
+    rc = QUIRE_POINT_RC(PF_RECOVER_SEGMENTS, QUIRE_NOMEM,
+                        ra_seg_alloc_many(file->env.pool, sizes, 2, segs));
     if (rc != QUIRE_OK)
         return rc;
     memset(&scan, 0, sizeof(scan));

@@ -71,7 +71,8 @@ quire_status pf_span_take(struct pf_file *file, uint64_t len,
         *span = file->free_spans[best];
         file->free_spans[best] = file->free_spans[--file->nfree_spans];
     } else {
-        rc = pf_span_reserve(file, want, span);
+        rc = QUIRE_POINT_RC(PF_AHEAD_RESERVE, QUIRE_NOSPACE,
+                            pf_span_reserve(file, want, span));
         if (rc != QUIRE_OK)
             return rc;
     }

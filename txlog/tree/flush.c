@@ -129,8 +129,11 @@ static void to_cache(struct tr_log *log, const struct tr_intent *in,
     bool ok;
 
     if (!evict)
-        seg = ra_seg_try(env->pool, in->ref.image_len);
-    else if (ra_seg_alloc(env->pool, in->ref.image_len, &seg) != QUIRE_OK)
+        seg = QUIRE_POINT(TR_CACHE_TRY, NULL,
+                          ra_seg_try(env->pool, in->ref.image_len));
+    else if (QUIRE_POINT_RC(
+                 TR_CACHE_SEGMENT, QUIRE_NOMEM,
+                 ra_seg_alloc(env->pool, in->ref.image_len, &seg)) != QUIRE_OK)
         seg = NULL;
     if (seg == NULL)
         return; /* it will be loaded when it is wanted */
@@ -146,7 +149,9 @@ static void to_cache(struct tr_log *log, const struct tr_intent *in,
         page.kind = in->img->level == 0 ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER;
     }
     page.payload = seg;
-    if (!ok || pc_insert(env->cache, in->ref.id, &page) != QUIRE_OK)
+    if (!ok ||
+        QUIRE_POINT_RC(TR_CACHE_INSERT, QUIRE_NOMEM,
+                       pc_insert(env->cache, in->ref.id, &page)) != QUIRE_OK)
         ra_seg_free(env->pool, seg);
 }
 

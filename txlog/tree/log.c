@@ -25,7 +25,8 @@ quire_status tr_log_init(struct tr_log *log, const struct tr_env *env)
     memset(log, 0, sizeof(*log));
     log->env = env;
     log->free_head = TR_NONE;
-    rc = ra_seg_alloc_many(env->pool, nbytes, 3, segs);
+    rc = QUIRE_POINT_RC(TR_LOG_TABLES, QUIRE_NOMEM,
+                        ra_seg_alloc_many(env->pool, nbytes, 3, segs));
     if (rc != QUIRE_OK)
         return rc;
     log->slabs = segs[0];
@@ -65,7 +66,9 @@ static quire_status log_numbers(struct tr_log *log, uint64_t n)
         if (log->nslabs == TR_SLABS_MAX)
             return ra_fail(QUIRE_NOMEM, "too many changed pages (%llu)",
                            (unsigned long long)log->nused);
-        rc = ra_seg_alloc(log->env->pool, TR_SLAB_BYTES, &seg);
+        rc = QUIRE_POINT_RC(
+            TR_LOG_SLAB, QUIRE_NOMEM,
+            ra_seg_alloc(log->env->pool, TR_SLAB_BYTES, &seg));
         if (rc != QUIRE_OK)
             return rc;
         log->slabs[log->nslabs++] = seg;
@@ -117,7 +120,8 @@ quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
         return ra_fail(QUIRE_CORRUPT,
                        "page at offset %llu: too large to be changed",
                        (unsigned long long)pg_id_off(ref->id));
-    rc = ra_seg_alloc(log->env->pool, need, &seg);
+    rc = QUIRE_POINT_RC(TR_ENTER_SEGMENT, QUIRE_NOMEM,
+                        ra_seg_alloc(log->env->pool, need, &seg));
     if (rc != QUIRE_OK)
         return rc;
     if (!pg_work_copy(img, seg, ra_seg_class_bytes(need))) {
@@ -125,7 +129,8 @@ quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
                      (unsigned long long)pg_id_off(ref->id));
         goto out;
     }
-    rc = tr_log_adopt(log, tree, seg, parent, no);
+    rc = QUIRE_POINT_RC(TR_ENTER_INTENT, QUIRE_NOMEM,
+                        tr_log_adopt(log, tree, seg, parent, no));
     if (rc != QUIRE_OK)
         goto out;
     seg = NULL;
@@ -197,7 +202,7 @@ quire_status tr_log_reserve(struct tr_log *log, unsigned n, size_t bytes,
     unsigned have = 0;
     quire_status rc;
 
-    rc = log_numbers(log, nnew);
+    rc = QUIRE_POINT_RC(TR_LOG_NUMBER, QUIRE_NOMEM, log_numbers(log, nnew));
     if (rc != QUIRE_OK)
         return rc;
     for (unsigned i = 0; i < log->nspares; i++)
@@ -209,7 +214,8 @@ quire_status tr_log_reserve(struct tr_log *log, unsigned n, size_t bytes,
             tr_log_trim_spares(log);
             have = 0;
         }
-        rc = ra_seg_alloc(log->env->pool, bytes, &seg);
+        rc = QUIRE_POINT_RC(TR_LOG_SPARE, QUIRE_NOMEM,
+                            ra_seg_alloc(log->env->pool, bytes, &seg));
         if (rc != QUIRE_OK)
             return rc;
         log->spares[log->nspares] = seg;

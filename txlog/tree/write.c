@@ -114,7 +114,8 @@ static quire_status shed_tombs(struct tr_log *log, uint64_t no)
     quire_status rc;
 
     pg_image_lower(img, &lower);
-    rc = ra_seg_alloc(log->env->pool, bytes, &seg);
+    rc = QUIRE_POINT_RC(TR_SHED_SEGMENT, QUIRE_NOMEM,
+                        ra_seg_alloc(log->env->pool, bytes, &seg));
     if (rc != QUIRE_OK)
         return rc;
     if (!pg_work_slice(img, 0, img->n, &lower, bounded ? &upper : NULL, seg,
@@ -149,7 +150,8 @@ static quire_status make_room(struct tr_log *log, uint64_t no, size_t key_len,
     need = pg_work_need(img, key_len, val_len);
     if (need > PG_IMAGE_MAX)
         return ra_fail(QUIRE_TOOBIG, "a page of %zu bytes", need);
-    rc = ra_seg_alloc(log->env->pool, need, &seg);
+    rc = QUIRE_POINT_RC(TR_GROW_SEGMENT, QUIRE_NOMEM,
+                        ra_seg_alloc(log->env->pool, need, &seg));
     if (rc != QUIRE_OK)
         return rc;
     if (!pg_work_copy(img, seg, ra_seg_class_bytes(need))) {
@@ -274,7 +276,9 @@ static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
         return QUIRE_OK;
     }
     if (tree->root.id == PG_ID_NONE) {
-        rc = tr_log_reserve(tree->log, 1, seg_bytes(tree->env, 0), 1);
+        rc = QUIRE_POINT_RC(TR_ROOT_SPARE, QUIRE_NOMEM,
+                            tr_log_reserve(tree->log, 1,
+                                           seg_bytes(tree->env, 0), 1));
         if (rc != QUIRE_OK)
             return rc;
         seg = tr_log_spare(tree->log, seg_bytes(tree->env, 0));
@@ -283,7 +287,8 @@ static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
             tr_log_spare_return(tree->log, seg);
             return ra_fail(QUIRE_NOMEM, "an empty leaf does not fit");
         }
-        rc = tr_log_adopt(tree->log, tree, seg, TR_NONE, no);
+        rc = QUIRE_POINT_RC(TR_ROOT_INTENT, QUIRE_NOMEM,
+                            tr_log_adopt(tree->log, tree, seg, TR_NONE, no));
         if (rc != QUIRE_OK) {
             tr_log_spare_return(tree->log, seg);
             return rc;
@@ -473,11 +478,14 @@ static quire_status reserve_put(struct tr_tree *tree, const struct path *path,
     if (!*splits)
         return QUIRE_OK;
     /* Larger spares serve as smaller ones, so the second call counts all. */
-    rc = tr_log_reserve(tree->log, ninner, seg_bytes(env, 1), ninner + 2);
+    rc = QUIRE_POINT_RC(TR_SPLIT_INNER, QUIRE_NOMEM,
+                        tr_log_reserve(tree->log, ninner, seg_bytes(env, 1),
+                                       ninner + 2));
     if (rc != QUIRE_OK)
         return rc;
-    return tr_log_reserve(tree->log, ninner + 2, seg_bytes(env, 0),
-                          ninner + 2);
+    return QUIRE_POINT_RC(TR_SPLIT_PAGES, QUIRE_NOMEM,
+                          tr_log_reserve(tree->log, ninner + 2,
+                                         seg_bytes(env, 0), ninner + 2));
 }
 
 /* The overflow page of an entry that goes, if it is one of this transaction,
@@ -665,9 +673,13 @@ static bool merge_level(struct tr_tree *tree, const struct path *path,
     }
     if (other == parent->n)
         return false;
-    if (tr_log_reserve(log, 1, seg_bytes(env, level), 1) != QUIRE_OK)
+    if (QUIRE_POINT_RC(TR_MERGE_SPARE, QUIRE_NOMEM,
+                       tr_log_reserve(log, 1, seg_bytes(env, level), 1)) !=
+        QUIRE_OK)
         return false;
-    if (enter_child(tree, parent_no, other, &left_no) != QUIRE_OK)
+    if (QUIRE_POINT_RC(TR_MERGE_SIBLING, QUIRE_NOMEM,
+                       enter_child(tree, parent_no, other, &left_no)) !=
+        QUIRE_OK)
         return false;
     parent = tr_log_image(log, parent_no); /* may have moved */
     right_no = path->no[level];
