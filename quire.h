@@ -254,9 +254,9 @@ typedef enum quire_versioning {
 } quire_versioning;
 
 /* Flags of quire_open(). */
-#define QUIRE_RDONLY 1u       /* never write; share the file with other readers */
-#define QUIRE_NOCREATE 2u     /* QUIRE_NOTFOUND when there is no such file */
-#define QUIRE_EXCL 4u         /* QUIRE_EXISTS when the file exists */
+#define QUIRE_RDONLY 1u   /* never write; share the file with other readers */
+#define QUIRE_NOCREATE 2u /* QUIRE_NOTFOUND when there is no such file */
+#define QUIRE_EXCL 4u     /* QUIRE_EXISTS when the file exists */
 #define QUIRE_NOBACKGROUND 8u /* start no thread; callers do all the work */
 
 #define QUIRE_BUDGET_MIN ((uint64_t)8 << 20)      /* bytes */
@@ -362,10 +362,10 @@ QUIRE_API quire_status quire_begin_at(struct quire *db, quire_rev rev,
                                       struct quire_txn **txn) QUIRE_MUST_CHECK;
 
 /* Flags of quire_commit(). */
-#define QUIRE_NOSYNC 1u /* do not wait for the disk: survives the process's
-                           death, not the power's; the next synced commit or
-                           quire_sync() makes it durable, in order */
-#define QUIRE_EMPTY 2u  /* make a revision even when nothing has changed */
+/* Do not wait for the disk: survives the process's death, not the power's; the
+ * next synced commit or quire_sync() makes it durable, in order. */
+#define QUIRE_NOSYNC 1u
+#define QUIRE_EMPTY 2u /* make a revision even when nothing has changed */
 
 /*
  * End `txn`. For a write transaction, make its changes one new revision, which
@@ -396,15 +396,15 @@ QUIRE_API quire_status quire_sync(struct quire *db) QUIRE_MUST_CHECK;
 /* ---- revisions ---- */
 
 struct quire_rev_info {
-    size_t size;      /* sizeof(struct quire_rev_info) */
+    size_t size; /* sizeof(struct quire_rev_info) */
     quire_rev rev;
-    int64_t time_us;  /* commit time, microseconds since 1970; never falls */
+    int64_t time_us;   /* commit time, microseconds since 1970; never falls */
     uint64_t file_off; /* bytes: where its commit record is */
 };
 
 /* The newest published revision. */
-QUIRE_API quire_status quire_rev_newest(struct quire *db, quire_rev *rev)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_rev_newest(struct quire *db,
+                                        quire_rev *rev) QUIRE_MUST_CHECK;
 
 /* About revision `rev`. Returns QUIRE_OK; NOTFOUND; IO; CORRUPT; NOMEM. */
 QUIRE_API quire_status quire_rev_info(struct quire *db, quire_rev rev,
@@ -431,15 +431,14 @@ QUIRE_API quire_status quire_tree_open(struct quire_txn *txn, const char *name,
 
 /* Remove the tree `name` with all its records; older revisions keep it.
  * Handles of it opened in `txn` are gone. */
-QUIRE_API quire_status quire_tree_drop(struct quire_txn *txn, const char *name)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_tree_drop(struct quire_txn *txn,
+                                       const char *name) QUIRE_MUST_CHECK;
 
 /*
  * The tree names of `txn` in byte order: the first one greater than `after`
  * (NULL: the first of all) is copied into `name`. NOTFOUND after the last.
  */
-QUIRE_API quire_status quire_tree_next(struct quire_txn *txn,
-                                       const char *after,
+QUIRE_API quire_status quire_tree_next(struct quire_txn *txn, const char *after,
                                        char name[QUIRE_NAME_MAX + 1])
     QUIRE_MUST_CHECK;
 
@@ -453,14 +452,13 @@ QUIRE_API quire_status quire_tree_count(struct quire_txn *txn,
  * up to QUIRE_VALUE_MAX. Getting copies up to `cap` bytes into `buf` and
  * always sets *size to the whole length; NOTFOUND when none was ever set.
  */
-QUIRE_API quire_status quire_tree_set_meta(struct quire_txn *txn,
-                                           struct quire_tree *tree,
-                                           const struct quire_val *meta)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status
+quire_tree_set_meta(struct quire_txn *txn, struct quire_tree *tree,
+                    const struct quire_val *meta) QUIRE_MUST_CHECK;
 QUIRE_API quire_status quire_tree_get_meta(struct quire_txn *txn,
                                            struct quire_tree *tree, void *buf,
-                                           size_t cap, size_t *size)
-    QUIRE_MUST_CHECK;
+                                           size_t cap,
+                                           size_t *size) QUIRE_MUST_CHECK;
 
 /* ---- records ---- */
 
@@ -482,8 +480,8 @@ QUIRE_API quire_status quire_tree_get_meta(struct quire_txn *txn,
  */
 QUIRE_API quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
                                  const struct quire_val *key,
-                                 const struct quire_val *val, unsigned flags)
-    QUIRE_MUST_CHECK;
+                                 const struct quire_val *val,
+                                 unsigned flags) QUIRE_MUST_CHECK;
 
 /* Delete `key`. Returns QUIRE_OK; NOTFOUND; else as quire_put(). */
 QUIRE_API quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,
@@ -512,8 +510,8 @@ QUIRE_API quire_status quire_get(struct quire_txn *txn, struct quire_tree *tree,
 QUIRE_API quire_status quire_read(struct quire_txn *txn,
                                   struct quire_tree *tree,
                                   const struct quire_val *key, uint64_t off,
-                                  void *buf, size_t cap, uint64_t *size)
-    QUIRE_MUST_CHECK;
+                                  void *buf, size_t cap,
+                                  uint64_t *size) QUIRE_MUST_CHECK;
 
 /* ---- cursors ---- */
 
@@ -535,20 +533,18 @@ typedef enum quire_seek {
  *
  * Owner: the caller, until quire_cursor_close() or the end of `txn`.
  */
-QUIRE_API quire_status quire_cursor_open(struct quire_txn *txn,
-                                         struct quire_tree *tree,
-                                         struct quire_cursor **cur)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status
+quire_cursor_open(struct quire_txn *txn, struct quire_tree *tree,
+                  struct quire_cursor **cur) QUIRE_MUST_CHECK;
 
 /* NULL is accepted; a closed cursor is ignored. */
 QUIRE_API void quire_cursor_close(struct quire_cursor *cur);
 
 /* Move to the record that `how` and `key` name. NOTFOUND: there is none, and
  * the cursor is on no record. Also NOMEM, IO, CORRUPT. */
-QUIRE_API quire_status quire_cursor_seek(struct quire_cursor *cur,
-                                         quire_seek how,
-                                         const struct quire_val *key)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status
+quire_cursor_seek(struct quire_cursor *cur, quire_seek how,
+                  const struct quire_val *key) QUIRE_MUST_CHECK;
 
 /* Move to the next or previous record in key order; on no record: the first or
  * the last. NOTFOUND past the end; the cursor is then on no record. */
@@ -568,12 +564,11 @@ QUIRE_API quire_status quire_cursor_prev(struct quire_cursor *cur)
  */
 QUIRE_API quire_status quire_cursor_get(struct quire_cursor *cur,
                                         struct quire_val *key,
-                                        struct quire_val *val)
-    QUIRE_MUST_CHECK;
+                                        struct quire_val *val) QUIRE_MUST_CHECK;
 
 /* As quire_read(), for the record under the cursor. */
-QUIRE_API quire_status quire_cursor_read(struct quire_cursor *cur,
-                                         uint64_t off, void *buf, size_t cap,
+QUIRE_API quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
+                                         void *buf, size_t cap,
                                          uint64_t *size) QUIRE_MUST_CHECK;
 
 /* ---- looking after a store ---- */
@@ -595,25 +590,25 @@ struct quire_pool_class_stat {
 struct quire_pool_stat {
     size_t size; /* sizeof(struct quire_pool_stat) */
     uint64_t budget_bytes;
-    uint64_t virtual_bytes;       /* address space mapped */
-    uint64_t resident_bytes;      /* memory the kernel charges */
-    uint64_t in_use_bytes;        /* segments handed out, tables */
+    uint64_t virtual_bytes;  /* address space mapped */
+    uint64_t resident_bytes; /* memory the kernel charges */
+    uint64_t in_use_bytes;   /* segments handed out, tables */
     uint64_t resident_peak_bytes;
     uint64_t segments_in_use;
-    uint64_t regions;             /* mapped now */
-    uint64_t regions_empty;       /* of these, decommitted and on offer */
-    uint64_t regions_mapped;      /* events since creation, from here on */
+    uint64_t regions;        /* mapped now */
+    uint64_t regions_empty;  /* of these, decommitted and on offer */
+    uint64_t regions_mapped; /* events since creation, from here on */
     uint64_t regions_reused;
     uint64_t regions_freed;
     uint64_t sweeps;
     uint64_t pressure_calls;
     uint64_t failed_allocs;
-    uint64_t misuses;             /* foreign, interior or second releases */
-    uint64_t background_sweeps;   /* passes of the sweeper's thread */
-    uint64_t decommitted_bytes;   /* given back to the system, all together */
-    uint64_t free_bytes;          /* now: resident, on offer */
-    uint64_t magazine_bytes;      /* now: resident, kept by threads */
-    uint64_t magazines;           /* now: threads that keep some */
+    uint64_t misuses;           /* foreign, interior or second releases */
+    uint64_t background_sweeps; /* passes of the sweeper's thread */
+    uint64_t decommitted_bytes; /* given back to the system, all together */
+    uint64_t free_bytes;        /* now: resident, on offer */
+    uint64_t magazine_bytes;    /* now: resident, kept by threads */
+    uint64_t magazines;         /* now: threads that keep some */
     struct quire_pool_class_stat cls[QUIRE_SEG_CLASSES]; /* smallest first */
 };
 
@@ -628,20 +623,20 @@ typedef enum quire_kind {
 
 /* Figures of the page cache; see part two. */
 struct quire_cache_stat {
-    size_t size; /* sizeof(struct quire_cache_stat) */
+    size_t size;           /* sizeof(struct quire_cache_stat) */
     uint64_t pages;        /* resident */
     uint64_t bytes;        /* their weight */
     uint64_t pinned_pages; /* of these, and of the orphans */
     uint64_t pinned_bytes[QUIRE_KIND_COUNT];
-    uint64_t limbo_bytes;  /* removed, not yet given back */
-    uint64_t hits_hint;    /* events since creation, from here on */
+    uint64_t limbo_bytes; /* removed, not yet given back */
+    uint64_t hits_hint;   /* events since creation, from here on */
     uint64_t hits_table;
     uint64_t misses;
     uint64_t loads;
     uint64_t load_failures;
-    uint64_t waits;        /* look-ups that waited for another's load */
-    uint64_t removals[4];  /* by enum quire_cause */
-    uint64_t misuses;      /* unpins without a pin */
+    uint64_t waits;       /* look-ups that waited for another's load */
+    uint64_t removals[4]; /* by enum quire_cause */
+    uint64_t misuses;     /* unpins without a pin */
 };
 
 struct quire_stat {
@@ -654,22 +649,22 @@ struct quire_stat {
     uint32_t window;
     quire_versioning versioning;
     uint32_t block_bytes;
-    uint64_t incarnation;  /* times the store was recovered or opened */
-    uint64_t commits;      /* since opening, from here on */
+    uint64_t incarnation; /* times the store was recovered or opened */
+    uint64_t commits;     /* since opening, from here on */
     uint64_t syncs;
-    uint64_t written_bytes;   /* to the file, zeros ahead left out */
-    uint64_t zeroed_bytes;    /* zeros written ahead of the log */
+    uint64_t written_bytes; /* to the file, zeros ahead left out */
+    uint64_t zeroed_bytes;  /* zeros written ahead of the log */
     uint64_t read_bytes;
-    uint64_t pages_ahead;     /* pages written before their commit */
-    uint64_t transactions;    /* open now */
+    uint64_t pages_ahead;  /* pages written before their commit */
+    uint64_t transactions; /* open now */
     struct quire_pool_stat pool;
     struct quire_cache_stat cache;
 };
 
 /* Fill `st`, whose `size` the caller has set. Figures are read one by one and
  * need not be of one instant. */
-QUIRE_API quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_stat_get(struct quire *db,
+                                      struct quire_stat *st) QUIRE_MUST_CHECK;
 
 /* A fault that quire_verify() found. */
 struct quire_fault {
@@ -827,19 +822,17 @@ QUIRE_API const void *quire_cache_get(struct quire_cache *cache, uint64_t key,
 /* Hand a page over to the cache under `key`, replacing one that is there. On
  * failure the caller keeps it. Returns QUIRE_OK; NOMEM; BUSY (the key is being
  * loaded); INVAL; MISUSE. */
-QUIRE_API quire_status quire_cache_insert(struct quire_cache *cache,
-                                          uint64_t key,
-                                          const struct quire_page *page)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status
+quire_cache_insert(struct quire_cache *cache, uint64_t key,
+                   const struct quire_page *page) QUIRE_MUST_CHECK;
 
 /* Remove the page of `key`. A pinned one becomes invisible at once and leaves
  * with its last pin. Returns QUIRE_OK; NOTFOUND. */
 QUIRE_API quire_status quire_cache_remove(struct quire_cache *cache,
                                           uint64_t key);
 
-QUIRE_API quire_status quire_cache_stat_get(struct quire_cache *cache,
-                                            struct quire_cache_stat *st)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_cache_stat_get(
+    struct quire_cache *cache, struct quire_cache_stat *st) QUIRE_MUST_CHECK;
 
 /* ---------------------------------------------------------------------- */
 /* Part three: the region allocator                                       */
@@ -886,8 +879,8 @@ QUIRE_API quire_status quire_pool_free(struct quire_pool *pool, void *seg);
  */
 typedef uint64_t (*quire_pressure_fn)(void *arg, uint64_t nbytes);
 QUIRE_API quire_status quire_pool_set_pressure(struct quire_pool *pool,
-                                               quire_pressure_fn fn, void *arg)
-    QUIRE_MUST_CHECK;
+                                               quire_pressure_fn fn,
+                                               void *arg) QUIRE_MUST_CHECK;
 
 /*
  * Change the budget. A smaller one is reclaimed first, as an allocation of the
@@ -899,17 +892,15 @@ QUIRE_API quire_status quire_pool_set_pressure(struct quire_pool *pool,
  *          was; MISUSE: inside the pressure callback.
  * Context: one thread at a time; others may go on using the pool.
  */
-QUIRE_API quire_status quire_pool_set_budget(struct quire_pool *pool,
-                                             uint64_t budget_bytes)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_pool_set_budget(
+    struct quire_pool *pool, uint64_t budget_bytes) QUIRE_MUST_CHECK;
 
 /* Give every empty region and idle free segment back to the system; returns
  * the bytes given back. */
 QUIRE_API uint64_t quire_pool_sweep(struct quire_pool *pool);
 
-QUIRE_API quire_status quire_pool_stat_get(struct quire_pool *pool,
-                                           struct quire_pool_stat *st)
-    QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_pool_stat_get(
+    struct quire_pool *pool, struct quire_pool_stat *st) QUIRE_MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -80,8 +80,8 @@ static void ra_mag_prepare(void)
 {
     if (ra_mag_barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) != 0)
         return;
-    if (pthread_atfork(ra_mag_lock_all, ra_mag_unlock_all,
-                       ra_mag_unlock_all) != 0)
+    if (pthread_atfork(ra_mag_lock_all, ra_mag_unlock_all, ra_mag_unlock_all) !=
+        0)
         return;
     ra_mag_supported = true;
 }
@@ -212,10 +212,10 @@ void ra_mag_set_caps(struct ra_pool *pool, uint64_t budget_bytes)
     /* A new name, so that threads that had to do without ask again. relaxed:
      * only has to differ. */
     if (ra_figure(&pool->mag_id) != 0)
-        atomic_store_explicit(&pool->mag_id,
-                              1 + atomic_fetch_add_explicit(
-                                      &ra_mag_ids, 1, memory_order_relaxed),
-                              memory_order_relaxed);
+        atomic_store_explicit(
+            &pool->mag_id,
+            1 + atomic_fetch_add_explicit(&ra_mag_ids, 1, memory_order_relaxed),
+            memory_order_relaxed);
 }
 
 void ra_mag_init(struct ra_pool *pool)

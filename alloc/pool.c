@@ -257,15 +257,15 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     if (rc != QUIRE_OK)
         return rc;
 
-    pool = QUIRE_POINT(RA_POOL_HANDLE, NULL,
-                       ra_line_alloc(sys, sizeof(*pool)));
+    pool = QUIRE_POINT(RA_POOL_HANDLE, NULL, ra_line_alloc(sys, sizeof(*pool)));
     if (pool == NULL)
         return ra_fail(QUIRE_NOMEM,
                        "no memory for a pool: the system refused %zu bytes",
                        sizeof(*pool));
     /* A table made for an earlier header ends sooner, a later one's first
      * fields are ours. */
-    memcpy(&pool->sys, sys, sys->size < sizeof(*sys) ? sys->size : sizeof(*sys));
+    memcpy(&pool->sys, sys,
+           sys->size < sizeof(*sys) ? sys->size : sizeof(*sys));
     pool->log.fn = opt->log;
     pool->log.arg = opt->log_arg;
     atomic_store_explicit(&pool->budget_bytes, budget, memory_order_relaxed);

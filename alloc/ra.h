@@ -40,8 +40,8 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected);
  *          callback, with no lock held.
  * Owner:   the caller, until ra_seg_free() or a documented hand-over.
  */
-quire_status ra_seg_alloc(struct ra_pool *pool, size_t nbytes, void **seg)
-    QUIRE_MUST_CHECK;
+quire_status ra_seg_alloc(struct ra_pool *pool, size_t nbytes,
+                          void **seg) QUIRE_MUST_CHECK;
 
 /* Take `n` segments, all or none, for work that must not run out halfway. On
  * failure every segs[i] is NULL. Returns and context as ra_seg_alloc(). */
@@ -77,8 +77,8 @@ size_t ra_seg_bytes(struct ra_pool *pool, const void *seg);
  * Returns: QUIRE_OK and *mem; NOMEM.
  * Owner:   the caller, until ra_table_free() with the same size.
  */
-quire_status ra_table_alloc(struct ra_pool *pool, size_t nbytes, void **mem)
-    QUIRE_MUST_CHECK;
+quire_status ra_table_alloc(struct ra_pool *pool, size_t nbytes,
+                            void **mem) QUIRE_MUST_CHECK;
 void ra_table_free(struct ra_pool *pool, void *mem, size_t nbytes);
 
 /* The embedder's system table, for threads and small fixed-size objects. */
@@ -105,8 +105,8 @@ void ra_nowait_exit(void);
 bool ra_nowait(void);
 
 /* As quire_pool_set_budget(). */
-quire_status ra_pool_set_budget(struct ra_pool *pool, uint64_t budget_bytes)
-    QUIRE_MUST_CHECK;
+quire_status ra_pool_set_budget(struct ra_pool *pool,
+                                uint64_t budget_bytes) QUIRE_MUST_CHECK;
 
 /* Decommit every empty region and idle free segment; returns bytes given
  * back. Context: any thread with no lock of rank RA_SWEEP or above. */

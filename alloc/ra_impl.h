@@ -169,18 +169,18 @@ struct ra_region {
     _Atomic uint8_t *state; /* atomic, one for each 4 KiB; pointer immutable;
                                ra_region_state() */
     uint32_t slot;          /* immutable: where the region table holds it */
-    _Atomic uint32_t cls; /* atomic; RA_CLASS_NONE: owned by the sweeper, or
+    _Atomic uint32_t cls;   /* atomic; RA_CLASS_NONE: owned by the sweeper, or
                              empty. Written by the region's only owner */
     _Atomic uint32_t next_empty; /* atomic: slot of the next empty region */
 
     /* What each release reads is above, on a line of its own. */
     alignas(RA_LINE) uint32_t list; /* under the class lock; which it is on */
-    uint32_t nwarm;              /* under the class lock; bits set in warm */
-    uint32_t ncold;              /* under the class lock; bits set in cold */
-    struct ra_region *prev;      /* under the class lock */
-    struct ra_region *next;      /* under the class lock */
-    struct ra_bits warm;         /* under the class lock: free and resident */
-    struct ra_bits cold;    /* under the class lock: free and decommitted */
+    uint32_t nwarm;                 /* under the class lock; bits set in warm */
+    uint32_t ncold;                 /* under the class lock; bits set in cold */
+    struct ra_region *prev;         /* under the class lock */
+    struct ra_region *next;         /* under the class lock */
+    struct ra_bits warm; /* under the class lock: free and resident */
+    struct ra_bits cold; /* under the class lock: free and decommitted */
     uint32_t plain; /* under the class lock; bit g: no huge page in the g-th
                        2 MiB (RA-12) */
     uint64_t *idle; /* under the class lock; bit i, with that of warm: segment
@@ -206,7 +206,7 @@ struct ra_spare {
 
 struct ra_class {
     alignas(RA_LINE) struct ra_mutex lock; /* rank RA_CLASS */
-    struct ra_pool *pool; /* immutable */
+    struct ra_pool *pool;                  /* immutable */
     uint32_t id;          /* immutable: 0 for 4 KiB ... 6 for 256 KiB */
     uint32_t seg_shift;   /* immutable: log2 of the segment's bytes */
     uint32_t nsegs;       /* immutable: segments in a region */
@@ -214,12 +214,12 @@ struct ra_class {
     uint32_t mask;        /* under lock; bit i: list[i] is not empty */
     struct ra_region *list[RA_LISTS]; /* under lock */
     uint32_t nregions;                /* under lock */
-    uint64_t nwarm;          /* under lock; free resident segments on offer */
-    uint64_t wake_at;        /* under lock; nwarm that wakes the sweeper */
-    uint64_t out_peak;       /* under lock; most segments out at once */
-    _Atomic bool sweeping;   /* atomic; a background pass is at this class, and
+    uint64_t nwarm;        /* under lock; free resident segments on offer */
+    uint64_t wake_at;      /* under lock; nwarm that wakes the sweeper */
+    uint64_t out_peak;     /* under lock; most segments out at once */
+    _Atomic bool sweeping; /* atomic; a background pass is at this class, and
                                 a second one passes it by */
-    _Atomic uint64_t out;    /* written under lock; read relaxed for figures:
+    _Atomic uint64_t out;  /* written under lock; read relaxed for figures:
                                 segments handed out, to callers and to
                                 magazines */
 };
@@ -257,8 +257,8 @@ struct ra_why {
  * memory.
  */
 struct ra_pool {
-    struct quire_sys sys;   /* immutable */
-    struct ra_log log;      /* immutable */
+    struct quire_sys sys;          /* immutable */
+    struct ra_log log;             /* immutable */
     _Atomic uint64_t budget_bytes; /* atomic; ra_pool_set_budget() */
     uint64_t budget_peak;   /* written by ra_pool_set_budget(), one caller at
                                a time: the greatest budget so far */
@@ -286,8 +286,8 @@ struct ra_pool {
     _Atomic uint32_t mag_cap[QUIRE_SEG_CLASSES]; /* atomic; most segments */
 
     /* What every operation reads is above, what some write below. */
-    alignas(RA_LINE)
-    _Atomic uint64_t resident;      /* atomic; bytes, <= budget (RA-2) */
+    alignas(RA_LINE) _Atomic uint64_t
+        resident;                   /* atomic; bytes, <= budget (RA-2) */
     _Atomic uint64_t resident_peak; /* atomic; bytes */
     _Atomic uint64_t mapped;        /* atomic; bytes, <= virtual_limit (RA-2) */
     _Atomic uint64_t table_bytes;   /* atomic; bytes of tables handed out */
@@ -301,8 +301,8 @@ struct ra_pool {
     _Atomic uint64_t pressure_calls;
     _Atomic uint64_t failed_allocs;
     _Atomic uint64_t misuses;
-    _Atomic uint64_t nmags; /* atomic; magazines of this pool's threads */
-    _Atomic uint64_t passes; /* atomic; of the background sweeper */
+    _Atomic uint64_t nmags;       /* atomic; magazines of this pool's threads */
+    _Atomic uint64_t passes;      /* atomic; of the background sweeper */
     _Atomic uint64_t decommitted; /* atomic; bytes, all since creation */
 
     /* Empty regions, any class's: a stack of slots. Low half: slot of the
@@ -519,7 +519,7 @@ static inline size_t ra_mag_charge(void)
 /* This thread's magazine of the pool it used last. initial-exec: one load; 16
  * bytes fit into what the C library reserves for libraries opened late. */
 struct ra_mag_here {
-    uint64_t id; /* that pool's mag_id; 0: none */
+    uint64_t id;        /* that pool's mag_id; 0: none */
     struct ra_mag *mag; /* NULL: this thread has to do without */
 };
 extern _Thread_local struct ra_mag_here ra_mag_here
@@ -551,9 +551,9 @@ static inline struct ra_mag *ra_mag_get(struct ra_pool *pool, bool may_make)
 {
     /* relaxed: the number alone matters; a budget that changes gives a new
      * one */
-    if (QUIRE_LIKELY(ra_mag_here.id == atomic_load_explicit(
-                                           &pool->mag_id,
-                                           memory_order_relaxed)) &&
+    if (QUIRE_LIKELY(
+            ra_mag_here.id ==
+            atomic_load_explicit(&pool->mag_id, memory_order_relaxed)) &&
         ra_mag_here.id != 0)
         return ra_mag_here.mag;
     return ra_mag_find(pool, may_make);
@@ -568,8 +568,8 @@ static inline bool ra_mag_enter(struct ra_mag *m)
     atomic_store_explicit(&m->busy, 1, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
     /* acquire: pairs with the release in ra_mag_unclaim() */
-    if (QUIRE_LIKELY(
-            atomic_load_explicit(&m->claimed, memory_order_acquire) == 0))
+    if (QUIRE_LIKELY(atomic_load_explicit(&m->claimed, memory_order_acquire) ==
+                     0))
         return true;
     atomic_store_explicit(&m->busy, 0, memory_order_release);
     return false;

@@ -181,9 +181,9 @@ struct ra_region *ra_region_map(struct ra_pool *pool, struct ra_why *why)
     if (!charged)
         goto out;
     why->kind = RA_WHY_VIRTUAL;
-    charged_virtual =
-        QUIRE_POINT(RA_REGION_ADDRESSES, false,
-                    ra_pool_reserve_virtual(pool, pool->region_bytes));
+    charged_virtual = QUIRE_POINT(
+        RA_REGION_ADDRESSES, false,
+        ra_pool_reserve_virtual(pool, pool->region_bytes));
     if (!charged_virtual)
         goto out;
     why->kind = RA_WHY_SYSTEM;

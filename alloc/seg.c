@@ -62,8 +62,8 @@ static void *ra_seg_take(struct ra_class *c, bool may_sweep, struct ra_why *why)
 }
 
 /* When the magazine has none. */
-static __attribute__((noinline)) quire_status
-ra_seg_alloc_far(struct ra_class *c, void **seg)
+static __attribute__((noinline)) quire_status ra_seg_alloc_far(
+    struct ra_class *c, void **seg)
 {
     struct ra_pool *pool = c->pool;
     struct ra_room room = { 0 };
@@ -96,9 +96,8 @@ quire_status ra_seg_alloc_many(struct ra_pool *pool, const size_t *nbytes,
     for (unsigned i = 0; i < n; i++)
         segs[i] = NULL;
     while (ntaken < n) {
-        rc = QUIRE_POINT_RC(
-            RA_SEGMENT_MANY, QUIRE_NOMEM,
-            ra_seg_alloc(pool, nbytes[ntaken], &segs[ntaken]));
+        rc = QUIRE_POINT_RC(RA_SEGMENT_MANY, QUIRE_NOMEM,
+                            ra_seg_alloc(pool, nbytes[ntaken], &segs[ntaken]));
         if (rc != QUIRE_OK)
             goto out;
         ntaken++;
@@ -122,8 +121,9 @@ void *ra_seg_try(struct ra_pool *pool, size_t nbytes)
     return seg != NULL ? seg : ra_seg_take(c, false, &why);
 }
 
-static __attribute__((cold)) bool ra_seg_misuse(struct ra_pool *pool, const void *seg,
-                          const char *what)
+static __attribute__((cold)) bool ra_seg_misuse(struct ra_pool *pool,
+                                                const void *seg,
+                                                const char *what)
 {
     ra_count(&pool->misuses, 1);
     RA_PROBE(misuse, seg, 0);

@@ -30,10 +30,9 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
     struct ra_pool *pool = c->pool;
     uint64_t nbytes = (uint64_t)r->nwarm << c->seg_shift;
 
-    if (nbytes > 0 &&
-        QUIRE_POINT(RA_SWEEP_REGION, -ENOMEM,
-                    pool->sys.decommit(pool->sys.ctx, r->base,
-                                       pool->region_bytes)) != 0)
+    if (nbytes > 0 && QUIRE_POINT(RA_SWEEP_REGION, -ENOMEM,
+                                  pool->sys.decommit(pool->sys.ctx, r->base,
+                                                     pool->region_bytes)) != 0)
         return false;
     while (r->nwarm > 0) {
         uint32_t i = ra_bits_first(&r->warm);
@@ -131,12 +130,11 @@ static uint64_t ra_sweep_run_cold(struct ra_class *c, struct ra_region *r,
                                    nbytes);
 
     ra_mutex_unlock(&c->lock);
-    ok = ok &&
-         QUIRE_POINT(RA_SWEEP_SEGMENTS, -ENOMEM,
-                     pool->sys.decommit(
-                         pool->sys.ctx,
-                         r->base + ((size_t)first << c->seg_shift),
-                         (size_t)nbytes)) == 0;
+    ok = ok && QUIRE_POINT(
+                   RA_SWEEP_SEGMENTS, -ENOMEM,
+                   pool->sys.decommit(pool->sys.ctx,
+                                      r->base + ((size_t)first << c->seg_shift),
+                                      (size_t)nbytes)) == 0;
     for (uint32_t i = first; ok && i < first + n; i++) {
         /* relaxed: see enum ra_state */
         atomic_store_explicit(ra_region_state(r, c->seg_shift, i),

@@ -21,10 +21,10 @@
 
 #include "alloc/ra_impl.h"
 
-#define RA_SWEEPER_REST_MS 250     /* between two passes */
-#define RA_SWEEPER_REST_MAX_MS 8000 /* when passes find nothing */
-#define RA_SWEEPER_SEGS 5000       /* free segments of a class */
-#define RA_SWEEPER_SEGS_STEP 1000  /* and so many more each time */
+#define RA_SWEEPER_REST_MS 250              /* between two passes */
+#define RA_SWEEPER_REST_MAX_MS 8000         /* when passes find nothing */
+#define RA_SWEEPER_SEGS 5000                /* free segments of a class */
+#define RA_SWEEPER_SEGS_STEP 1000           /* and so many more each time */
 #define RA_SWEEPER_KEEP ((uint64_t)1 << 20) /* bytes that are never too many */
 
 /* Free bytes that are left alone: a share of those in use. */

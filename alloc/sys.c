@@ -95,8 +95,8 @@ static int ra_sys_huge(void *ctx, void *addr, size_t nbytes, bool allow)
 static int ra_sys_protect(void *ctx, void *addr, size_t nbytes, bool access)
 {
     (void)ctx;
-    return mprotect(addr, nbytes, access ? PROT_READ | PROT_WRITE
-                                         : PROT_NONE) == 0
+    return mprotect(addr, nbytes,
+                    access ? PROT_READ | PROT_WRITE : PROT_NONE) == 0
                ? 0
                : -errno;
 }

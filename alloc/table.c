@@ -36,9 +36,9 @@ static void *ra_table_take(struct ra_pool *pool, size_t nbytes,
                     pool->sys.alloc(pool->sys.ctx, sizeof(*t)));
     if (t == NULL)
         goto out;
-    why->err = QUIRE_POINT(RA_TABLE_MAP, -ENOMEM,
-                           pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE,
-                                         &mem));
+    why->err = QUIRE_POINT(
+        RA_TABLE_MAP, -ENOMEM,
+        pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, &mem));
     if (why->err != 0) {
         mem = NULL;
         goto out;

@@ -140,9 +140,9 @@ quire_status quire_cache_pin(struct quire_cache *cache, uint64_t key,
     rc = pc_api_check(cache);
     if (rc != QUIRE_OK)
         return rc;
-    rc = QUIRE_POINT_RC(PC_API_PIN, QUIRE_NOMEM,
-                        pc_pin(pc_api_in(cache), key, (pc_hint *)hint, arg,
-                               &payload, &frame));
+    rc = QUIRE_POINT_RC(
+        PC_API_PIN, QUIRE_NOMEM,
+        pc_pin(pc_api_in(cache), key, (pc_hint *)hint, arg, &payload, &frame));
     if (rc != QUIRE_OK)
         return rc;
     pin->payload = payload;

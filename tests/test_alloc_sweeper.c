@@ -78,9 +78,8 @@ static void test_idle_memory_goes(void **state)
     st = stat_of(pool);
     CHECK_EQ(st.regions_empty, st.regions);
     CHECK_EQ(st.background_sweeps, 2);
-    CHECK_EQ(st.resident_bytes,
-             own + st.regions * pool->meta_bytes + st.magazines *
-                                                       ra_mag_charge());
+    CHECK_EQ(st.resident_bytes, own + st.regions * pool->meta_bytes +
+                                    st.magazines * ra_mag_charge());
     CHECK_EQ(st.decommitted_bytes, 2000 * 16 * KIB);
     CHECK_EQ(ra_sweeper_pass(pool), 0);
     end(pool);
@@ -327,8 +326,7 @@ static void test_huge_pages_are_charged_whole(void **state)
         CHECK(ra_seg_free(pool, segs[i]));
     (void)ra_pool_sweep(pool);
     n = 0;
-    while (n < SEGS_MAX &&
-           ra_seg_alloc(pool, 256 * KIB, &segs[n]) == QUIRE_OK)
+    while (n < SEGS_MAX && ra_seg_alloc(pool, 256 * KIB, &segs[n]) == QUIRE_OK)
         n++;
     CHECK(stat_of(pool).in_use_bytes + MIB >= 256 * MIB);
     CHECK(ra_pool_kernel_resident(pool) <= 256 * MIB);

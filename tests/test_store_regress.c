@@ -116,8 +116,7 @@ static void test_children_entered_later(void **state)
 
         CHECK_CASE(cases[c].name);
         memset(bytes, 'v', sizeof(bytes));
-        shop_open(&s, cases[c].page_bytes, cases[c].window,
-                  (uint64_t)64 << 20);
+        shop_open(&s, cases[c].page_bytes, cases[c].window, (uint64_t)64 << 20);
         for (unsigned i = 0; i < n; i++) {
             struct quire_val key = { buf, 8 }, val = { bytes, len };
 
@@ -332,7 +331,12 @@ static void forge_catalogue(struct rig *rig, const struct pg_ref *root,
     CHECK_OK(pf_batch_add(rig->file, &in, ref));
 }
 
-enum forgery { FORGE_SANE, FORGE_LARGE, FORGE_CHAIN, FORGE_KIND };
+enum forgery {
+    FORGE_SANE,
+    FORGE_LARGE,
+    FORGE_CHAIN,
+    FORGE_KIND
+};
 
 static void forge_store(struct rig *rig, enum forgery what)
 {
@@ -342,9 +346,13 @@ static void forge_store(struct rig *rig, enum forgery what)
     rig_start(rig);
     CHECK_OK(pf_batch_begin(rig->file, (uint64_t)512 << 10));
     if (what == FORGE_KIND) {
-        struct pg_frag_in in = { .kind = PG_OVERFLOW, .self_contained = true,
-                                 .birth = 1, .count = 3, .nentries = 1,
-                                 .body = "abc", .body_len = 3 };
+        struct pg_frag_in in = { .kind = PG_OVERFLOW,
+                                 .self_contained = true,
+                                 .birth = 1,
+                                 .count = 3,
+                                 .nentries = 1,
+                                 .body = "abc",
+                                 .body_len = 3 };
 
         in.image_len = (uint32_t)pg_image_plain_bytes(3);
         CHECK_OK(pf_batch_add(rig->file, &in, &rec.catalogue));

@@ -28,9 +28,9 @@
 #include "tools/bench.h"
 #include "tools/tool.h"
 
-#define HELD_PAIR 64  /* segments held; a power of two */
-#define HELD_MIX 2048 /* ditto */
-#define STEPS 8192    /* random choices made beforehand; a power of two */
+#define HELD_PAIR 64    /* segments held; a power of two */
+#define HELD_MIX 2048   /* ditto */
+#define STEPS 8192      /* random choices made beforehand; a power of two */
 #define SLICE_NS 200000 /* much less than a turn of the scheduler */
 #define SLICES_MAX 65536
 #define ROUNDS_MAX 99
@@ -260,7 +260,7 @@ static int measure_churn(const struct plan *p)
     struct {
         void *seg;
         size_t nbytes;
-    } *held;
+    } * held;
     size_t cap = p->bytes / QUIRE_SEG_MIN;
     size_t n = 0;
     uint64_t rand = 1;
@@ -319,14 +319,14 @@ static const struct bench_case {
     unsigned cls;
     bool touch;
 } pair_cases[] = {
-    { "pair-4K", 0, false },         { "pair-8K", 1, false },
-    { "pair-16K", 2, false },        { "pair-32K", 3, false },
-    { "pair-64K", 4, false },        { "pair-128K", 5, false },
-    { "pair-256K", 6, false },       { "pair-mix", MIX, false },
-    { "pair-4K-touch", 0, true },    { "pair-8K-touch", 1, true },
-    { "pair-16K-touch", 2, true },   { "pair-32K-touch", 3, true },
-    { "pair-64K-touch", 4, true },   { "pair-128K-touch", 5, true },
-    { "pair-256K-touch", 6, true },  { "pair-mix-touch", MIX, true },
+    { "pair-4K", 0, false },        { "pair-8K", 1, false },
+    { "pair-16K", 2, false },       { "pair-32K", 3, false },
+    { "pair-64K", 4, false },       { "pair-128K", 5, false },
+    { "pair-256K", 6, false },      { "pair-mix", MIX, false },
+    { "pair-4K-touch", 0, true },   { "pair-8K-touch", 1, true },
+    { "pair-16K-touch", 2, true },  { "pair-32K-touch", 3, true },
+    { "pair-64K-touch", 4, true },  { "pair-128K-touch", 5, true },
+    { "pair-256K-touch", 6, true }, { "pair-mix-touch", MIX, true },
 };
 
 /* What a measuring process does. */
@@ -367,8 +367,8 @@ static int run_child(const struct plan *p, const struct engine *e,
                      const char *name, unsigned threads, double v[5])
 {
     char opt[6][48];
-    char *argv[] = { "quire", "bench", "alloc", opt[0], opt[1], opt[2],
-                     opt[3],  opt[4],  NULL,    NULL };
+    char *argv[] = { "quire", "bench", "alloc", opt[0], opt[1],
+                     opt[2],  opt[3],  opt[4],  NULL,   NULL };
     char line[256] = "";
     size_t len = 0;
     int fd[2];
@@ -475,13 +475,13 @@ static int bench_pairs(const struct plan *p, unsigned threads)
             return -1;
         for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
             if (v[e][0] > 0)
-                bench_print(p->json, &(struct bench_line){
-                                         .bench = "alloc",
-                                         .name = pair_cases[i].name,
-                                         .engine = engines[e].name,
-                                         .threads = threads,
-                                         .ns = v[e][0],
-                                         .note = "" });
+                bench_print(p->json,
+                            &(struct bench_line){ .bench = "alloc",
+                                                  .name = pair_cases[i].name,
+                                                  .engine = engines[e].name,
+                                                  .threads = threads,
+                                                  .ns = v[e][0],
+                                                  .note = "" });
         }
     }
     return 0;
@@ -501,14 +501,14 @@ static int bench_churn(const struct plan *p)
         return -1;
     for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
         for (size_t i = 0; i < (p->watch > 0 ? 4u : 3u) && v[e][0] > 0; i++)
-            bench_print(p->json, &(struct bench_line){
-                                     .bench = "alloc",
-                                     .name = "churn",
-                                     .engine = engines[e].name,
-                                     .threads = 1,
-                                     .rss_bytes = v[e][i + 1],
-                                     .live_bytes = v[e][0],
-                                     .note = when[i] });
+            bench_print(p->json,
+                        &(struct bench_line){ .bench = "alloc",
+                                              .name = "churn",
+                                              .engine = engines[e].name,
+                                              .threads = 1,
+                                              .rss_bytes = v[e][i + 1],
+                                              .live_bytes = v[e][0],
+                                              .note = when[i] });
     }
     return 0;
 }

@@ -450,8 +450,7 @@ quire_status quire_tree_get_meta(struct quire_txn *txn, struct quire_tree *tree,
 /* ---- records ---- */
 
 /* Common to get, read, put and del: the tree, and the key within its limit. */
-static quire_status record_check(struct quire_txn *txn,
-                                 struct quire_tree *tree,
+static quire_status record_check(struct quire_txn *txn, struct quire_tree *tree,
                                  const struct quire_val *key,
                                  struct quire_tree **out)
 {

@@ -34,22 +34,19 @@ static quire_status root_get(struct quire_txn *txn, const char *name,
     if (rc != QUIRE_OK)
         return rc;
     if (entry != PG_ENTRY_PLAIN)
-        rc = ra_fail(QUIRE_CORRUPT, "the catalogue's entry of tree '%s'",
-                     name);
+        rc = ra_fail(QUIRE_CORRUPT, "the catalogue's entry of tree '%s'", name);
     else if (val.size > 0)
         rc = pg_ref_decode(val.data, val.size, root);
     if (rc == QUIRE_OK && val.size > 0 &&
         (root->intent || (root->kind != PG_LEAF && root->kind != PG_INNER) ||
          root->level > PG_LEVEL_MAX))
-        rc = ra_fail(QUIRE_CORRUPT, "the catalogue's entry of tree '%s'",
-                     name);
+        rc = ra_fail(QUIRE_CORRUPT, "the catalogue's entry of tree '%s'", name);
     tr_leaf_release(&txn->db->env, &leaf);
     return rc;
 }
 
 quire_status tx_tree_get(struct quire_txn *txn, const char *name,
-                         size_t name_len, bool create,
-                         struct quire_tree **tree)
+                         size_t name_len, bool create, struct quire_tree **tree)
 {
     static const struct quire_val nothing = { "", 0 };
     struct quire *db = txn->db;
@@ -71,9 +68,9 @@ quire_status tx_tree_get(struct quire_txn *txn, const char *name,
         return ra_fail(rc, "there is no tree '%s'", name);
     if (rc != QUIRE_OK && rc != QUIRE_NOTFOUND)
         return rc;
-    t = QUIRE_POINT(TX_TREE_HANDLE, NULL,
-                    tx_handle_take(db, &db->free_trees, sizeof(*t),
-                                   TX_TREE_MAGIC));
+    t = QUIRE_POINT(
+        TX_TREE_HANDLE, NULL,
+        tx_handle_take(db, &db->free_trees, sizeof(*t), TX_TREE_MAGIC));
     if (t == NULL)
         return ra_fail(QUIRE_NOMEM, "no memory for a handle");
     if (rc == QUIRE_NOTFOUND) {

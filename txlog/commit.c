@@ -182,8 +182,8 @@ static quire_status fill_batch(struct quire_txn *txn, bool known)
 }
 
 /* Step 6. After an index commit, `pending` holds this revision alone. */
-static void publish(struct quire *db, const struct pf_record *rec,
-                    bool indexed, bool durable)
+static void publish(struct quire *db, const struct pf_record *rec, bool indexed,
+                    bool durable)
 {
     struct tx_root root;
 
@@ -192,9 +192,9 @@ static void publish(struct quire *db, const struct pf_record *rec,
     if (indexed)
         db->npending = 0;
     QUIRE_ASSERT(db->npending < TX_PENDING_MAX);
-    db->pending[db->npending++] = (struct tx_pending){
-        rec->rev, rec->id, rec->time_us, rec->stored_len
-    };
+    db->pending[db->npending++] = (struct tx_pending){ rec->rev, rec->id,
+                                                       rec->time_us,
+                                                       rec->stored_len };
     tx_root_publish(db, &root);
     if (durable) {
         /* relaxed: written under the lock, read as a lower bound */
@@ -243,8 +243,8 @@ quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
     if (rec.time_us < db->last.time_us)
         rec.time_us = db->last.time_us; /* revision times never go back */
     /* relaxed: a lower bound is all that is claimed */
-    rec.durable_through =
-        atomic_load_explicit(&db->durable, memory_order_relaxed);
+    rec.durable_through = atomic_load_explicit(&db->durable,
+                                               memory_order_relaxed);
     rec.catalogue = txn->catalogue.root;
     rec.system = txn->system.root;
     rc = pf_batch_commit(db->file, &rec);

@@ -284,8 +284,7 @@ quire_status tx_piece_ref(const struct pg_large *large,
 
     if ((i + 1) * PG_OVSLOT_BYTES > index->size)
         return large_corrupt(large);
-    pg_ovslot_decode((const uint8_t *)index->data + i * PG_OVSLOT_BYTES,
-                     &slot);
+    pg_ovslot_decode((const uint8_t *)index->data + i * PG_OVSLOT_BYTES, &slot);
     memset(ref, 0, sizeof(*ref));
     ref->id = slot.id;
     ref->sum = slot.sum;
@@ -342,10 +341,10 @@ quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
         rc = plain_hold(txn, tree, &ref, &piece, &bytes);
         if (rc != QUIRE_OK)
             goto out;
-        if (bytes.size != ra_min_u64(large.size - at,
-                                     large.ref.kind == PG_OVINDEX
-                                         ? large.piece_bytes
-                                         : large.size)) {
+        if (bytes.size !=
+            ra_min_u64(large.size - at, large.ref.kind == PG_OVINDEX
+                                            ? large.piece_bytes
+                                            : large.size)) {
             tr_leaf_release(env, &piece);
             rc = large_corrupt(&large);
             goto out;

@@ -137,9 +137,9 @@ quire_status tx_rev_recovered(void *arg, const struct pf_record *rec)
         return ra_fail(QUIRE_CORRUPT,
                        "%u commits up to revision %llu without an index",
                        TX_PENDING_MAX, (unsigned long long)rec->rev);
-    db->pending[db->npending++] = (struct tx_pending){
-        rec->rev, rec->id, rec->time_us, rec->stored_len
-    };
+    db->pending[db->npending++] = (struct tx_pending){ rec->rev, rec->id,
+                                                       rec->time_us,
+                                                       rec->stored_len };
     db->last = *rec;
     return QUIRE_OK;
 }

@@ -85,17 +85,15 @@ static quire_status options_take(const struct quire_options *opt,
                            "options: size is %zu, not sizeof(struct "
                            "quire_options)",
                            opt->size);
-        memcpy(out, opt,
-               opt->size < sizeof(*out) ? opt->size : sizeof(*out));
+        memcpy(out, opt, opt->size < sizeof(*out) ? opt->size : sizeof(*out));
     }
     if ((out->flags & ~(QUIRE_RDONLY | QUIRE_NOCREATE | QUIRE_EXCL |
                         QUIRE_NOBACKGROUND)) != 0)
         return ra_fail(QUIRE_INVAL, "options: unknown flags 0x%x", out->flags);
     if ((out->flags & QUIRE_EXCL) != 0 &&
         (out->flags & (QUIRE_RDONLY | QUIRE_NOCREATE)) != 0)
-        return ra_fail(QUIRE_INVAL,
-                       "options: QUIRE_EXCL with QUIRE_RDONLY or "
-                       "QUIRE_NOCREATE");
+        return ra_fail(QUIRE_INVAL, "options: QUIRE_EXCL with QUIRE_RDONLY or "
+                                    "QUIRE_NOCREATE");
     if (out->mode == 0)
         out->mode = 0644;
     if (out->budget_bytes == 0)
@@ -186,10 +184,9 @@ static quire_status file_create(struct quire *db, const struct pf_env *env,
 static quire_status file_open(struct quire *db, const char *path,
                               const struct quire_options *opt)
 {
-    const struct pf_env env = {
-        &db->io, db->pool, db->log,
-        (opt->flags & QUIRE_NOBACKGROUND) == 0 && !db->rdonly
-    };
+    const struct pf_env env = { &db->io, db->pool, db->log,
+                                (opt->flags & QUIRE_NOBACKGROUND) == 0 &&
+                                    !db->rdonly };
     bool may_create = (opt->flags & (QUIRE_RDONLY | QUIRE_NOCREATE)) == 0;
     quire_status rc;
 
@@ -213,8 +210,8 @@ static quire_status cache_create(struct quire *db,
 {
     const struct pc_options pc = {
         .capacity_bytes = 0,
-        .max_pages = (uint32_t)ra_min_u64(
-            opt->budget_bytes / QUIRE_PAGE_MIN, (uint64_t)1 << 30),
+        .max_pages = (uint32_t)ra_min_u64(opt->budget_bytes / QUIRE_PAGE_MIN,
+                                          (uint64_t)1 << 30),
         .load = pf_load,
         .removed = pf_removed,
         .ctx = db->file,
@@ -332,10 +329,10 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     db->env.page_bytes = geo->page_bytes;
     db->env.window = geo->window;
     db->env.versioning = geo->versioning;
-    rc = QUIRE_POINT_RC(
-        TX_STORE_PENDING, QUIRE_NOMEM,
-        ra_table_alloc(db->pool, TX_PENDING_MAX * sizeof(db->pending[0]),
-                       &table));
+    rc = QUIRE_POINT_RC(TX_STORE_PENDING, QUIRE_NOMEM,
+                        ra_table_alloc(db->pool,
+                                       TX_PENDING_MAX * sizeof(db->pending[0]),
+                                       &table));
     if (rc != QUIRE_OK)
         goto out;
     db->pending = table;
@@ -364,8 +361,7 @@ out:
     return rc;
 }
 
-quire_status tx_store_close(struct quire *db,
-                            struct quire_close_report *report)
+quire_status tx_store_close(struct quire *db, struct quire_close_report *report)
 {
     quire_status rc = QUIRE_OK;
     uint64_t nopen;

@@ -64,8 +64,8 @@ struct tx_pending {
     uint32_t stored_len;
 };
 
-struct tx_handle { /* the start of every handle */
-    uint64_t magic; /* 0 when ended; owner thread of the transaction */
+struct tx_handle {          /* the start of every handle */
+    uint64_t magic;         /* 0 when ended; owner thread of the transaction */
     struct tx_handle *next; /* free list, under db->handles_lock; or the
                                transaction's list, owner thread */
 };
@@ -106,10 +106,10 @@ struct quire {
 
     /* The writer's. */
     struct tr_log wlog;
-    struct pf_record last;       /* newest commit's record */
-    struct pf_record super;      /* newest record that completed the index */
-    bool super_due;              /* and no superblock names it yet */
-    _Atomic uint64_t commits;    /* atomic, statistics */
+    struct pf_record last;    /* newest commit's record */
+    struct pf_record super;   /* newest record that completed the index */
+    bool super_due;           /* and no superblock names it yet */
+    _Atomic uint64_t commits; /* atomic, statistics */
 };
 
 struct quire_tree {
@@ -124,8 +124,8 @@ struct quire_txn {
     struct tx_handle h;
     struct quire *db;
     bool write;
-    bool failed;              /* can only be aborted */
-    struct tx_root root;      /* what it sees, or is based on */
+    bool failed;         /* can only be aborted */
+    struct tx_root root; /* what it sees, or is based on */
     struct tr_tree catalogue;
     struct tr_tree system;
     struct tx_handle *trees;   /* opened in it */
@@ -146,8 +146,7 @@ struct quire_cursor {
 quire_status tx_store_open(const char *path, const struct quire_options *opt,
                            struct quire **db) QUIRE_MUST_CHECK;
 quire_status tx_store_close(struct quire *db,
-                            struct quire_close_report *report)
-    QUIRE_MUST_CHECK;
+                            struct quire_close_report *report) QUIRE_MUST_CHECK;
 int64_t tx_now_us(void); /* microseconds since 1970 */
 quire_status tx_store_check(struct quire *db) QUIRE_MUST_CHECK;
 void *tx_handle_take(struct quire *db, struct tx_handle **list, size_t nbytes,
@@ -172,15 +171,15 @@ quire_status tx_spill(struct quire_txn *txn, uint64_t keep_bytes,
 
 /* commit.c */
 quire_status tx_sync(struct quire *db) QUIRE_MUST_CHECK;
-quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
-    QUIRE_MUST_CHECK;
+quire_status tx_commit(struct quire_txn *txn, unsigned flags,
+                       quire_rev *rev) QUIRE_MUST_CHECK;
 
 /* catalogue.c */
 quire_status tx_tree_get(struct quire_txn *txn, const char *name,
                          size_t name_len, bool create,
                          struct quire_tree **tree) QUIRE_MUST_CHECK;
-quire_status tx_tree_drop(struct quire_txn *txn, struct quire_tree *tree)
-    QUIRE_MUST_CHECK;
+quire_status tx_tree_drop(struct quire_txn *txn,
+                          struct quire_tree *tree) QUIRE_MUST_CHECK;
 /* The catalogue's key for a tree: 'r' its root, 'm' its metadata. */
 size_t tx_catalogue_key(char what, const char *name, size_t name_len,
                         uint8_t buf[QUIRE_NAME_MAX + 1]);
@@ -201,8 +200,8 @@ quire_status tx_piece_ref(const struct pg_large *large,
                           struct pg_ref *ref) QUIRE_MUST_CHECK;
 quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
                            enum pg_entry entry, const struct quire_val *val,
-                           uint64_t off, void *buf, size_t cap, uint64_t *size)
-    QUIRE_MUST_CHECK;
+                           uint64_t off, void *buf, size_t cap,
+                           uint64_t *size) QUIRE_MUST_CHECK;
 
 /* rev.c: revision numbers to commit records. */
 quire_status tx_rev_find(struct quire *db, quire_rev rev,
@@ -215,7 +214,7 @@ quire_status tx_rev_recovered(void *arg, const struct pf_record *rec);
 /* verify.c */
 quire_status tx_verify(struct quire *db,
                        void (*fault)(void *arg, const struct quire_fault *f),
-                       void *arg, struct quire_verify_report *report)
-    QUIRE_MUST_CHECK;
+                       void *arg,
+                       struct quire_verify_report *report) QUIRE_MUST_CHECK;
 
 #endif /* QUIRE_TXLOG_TX_IMPL_H */

@@ -23,8 +23,8 @@ void tx_root_load(struct quire *db, struct tx_root *root)
         for (size_t i = 0; i < TX_ROOT_WORDS; i++) {
             /* acquire: pairs with the release store of the word; whoever sees
              * a newer word also sees the odd value stored before it */
-            words[i] =
-                atomic_load_explicit(&box->words[i], memory_order_acquire);
+            words[i] = atomic_load_explicit(&box->words[i],
+                                            memory_order_acquire);
         }
         /* relaxed: ordered after the words by their acquire loads */
         after = atomic_load_explicit(&box->seq, memory_order_relaxed);
@@ -67,8 +67,7 @@ static quire_status writer_enter(struct quire *db)
     uint64_t ticket;
 
     ra_mutex_lock(&db->writer_lock);
-    if (db->writer_active &&
-        pthread_equal(db->writer_thread, pthread_self())) {
+    if (db->writer_active && pthread_equal(db->writer_thread, pthread_self())) {
         rc = ra_fail(QUIRE_MISUSE,
                      "this thread has a write transaction open already");
         goto unlock;
@@ -119,9 +118,9 @@ quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
             goto out;
         }
     }
-    t = QUIRE_POINT(TX_TXN_HANDLE, NULL,
-                    tx_handle_take(db, &db->free_txns, sizeof(*t),
-                                   TX_TXN_MAGIC));
+    t = QUIRE_POINT(
+        TX_TXN_HANDLE, NULL,
+        tx_handle_take(db, &db->free_txns, sizeof(*t), TX_TXN_MAGIC));
     if (t == NULL) {
         rc = ra_fail(QUIRE_NOMEM, "no memory for a handle");
         goto out;

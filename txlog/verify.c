@@ -140,8 +140,8 @@ static bool fences_meet(const struct pg_image *img,
         return false;
     bounded = pg_image_upper(img, &fence);
     if (slot + 1 < parent->n)
-        return bounded && pg_image_key_cmp(parent, slot + 1, fence.data,
-                                           fence.size) == 0;
+        return bounded &&
+               pg_image_key_cmp(parent, slot + 1, fence.data, fence.size) == 0;
     return pg_image_upper(parent, &outer) ? bounded && same(&fence, &outer)
                                           : !bounded;
 }
@@ -253,11 +253,10 @@ static quire_status walk_rev(struct walk *w, quire_rev rev)
     if (rc != QUIRE_OK)
         return found(w, pg_id_off(where.id), rc);
     if (rec.rev != rev)
-        return found(w, pg_id_off(where.id),
-                     ra_fail(QUIRE_CORRUPT,
-                             "a record of revision %llu stands for %llu",
-                             (unsigned long long)rec.rev,
-                             (unsigned long long)rev));
+        return found(
+            w, pg_id_off(where.id),
+            ra_fail(QUIRE_CORRUPT, "a record of revision %llu stands for %llu",
+                    (unsigned long long)rec.rev, (unsigned long long)rev));
     rc = walk_tree(w, &rec.catalogue, walk_catalogue_record);
     if (rc != QUIRE_OK)
         return rc;
@@ -283,8 +282,7 @@ static quire_status count_records(struct walk *w, const struct tx_root *root)
         if (rc != QUIRE_OK)
             break;
         if (key.size > 0 && key_buf[0] == 'r' && entry == PG_ENTRY_PLAIN &&
-            val.size > 0 &&
-            pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK)
+            val.size > 0 && pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK)
             w->report.records += ref.count;
     }
     tr_cursor_reset(&cur);

@@ -94,9 +94,9 @@ static quire_status pf_batch_place(struct pf_file *file, uint64_t need)
                        "%s: a batch of %llu bytes, more than there is room for",
                        file->path, PF_ULL(need));
     if (file->spare.len == 0) {
-        rc = QUIRE_POINT_RC(PF_BATCH_SPAN, QUIRE_NOSPACE,
-                            pf_span_reserve(file, pf_span_stream_len(file),
-                                            &file->spare));
+        rc = QUIRE_POINT_RC(
+            PF_BATCH_SPAN, QUIRE_NOSPACE,
+            pf_span_reserve(file, pf_span_stream_len(file), &file->spare));
         if (rc != QUIRE_OK)
             return rc;
     }

@@ -184,11 +184,10 @@ static quire_status pf_open_os(struct pf_file *file)
     const struct quire_io *io = file->os.io;
     int r;
 
-    PF_RETRY(r,
-             QUIRE_POINT(PF_FILE_OPEN, -EMFILE,
-                         io->open(io->ctx, file->path,
-                                  file->rdonly ? QUIRE_IO_RDONLY : 0, 0,
-                                  &file->os.handle)));
+    PF_RETRY(r, QUIRE_POINT(PF_FILE_OPEN, -EMFILE,
+                            io->open(io->ctx, file->path,
+                                     file->rdonly ? QUIRE_IO_RDONLY : 0, 0,
+                                     &file->os.handle)));
     if (r >= 0)
         return QUIRE_OK;
     file->os.handle = NULL;

@@ -127,15 +127,15 @@ static quire_status pf_load_acquire(struct pf_load *ld, unsigned i)
             return pf_load_refuse(ld, "its chain is longer than the page's");
         sum = ld->frag[0].sums[i - 1];
     }
-    rc = QUIRE_POINT_RC(PF_CHAIN_READ, QUIRE_IO,
-                        pf_read_all(ld->file, buf, link->stored_len,
-                                    pg_id_off(link->id)));
+    rc = QUIRE_POINT_RC(
+        PF_CHAIN_READ, QUIRE_IO,
+        pf_read_all(ld->file, buf, link->stored_len, pg_id_off(link->id)));
     if (rc != QUIRE_OK)
         return rc;
     pf_count(&ld->file->frags_read, 1);
-    rc = QUIRE_POINT_RC(PF_CHAIN_CHECK, QUIRE_CORRUPT,
-                        pg_frag_check(buf, link->stored_len, link->id, &sum,
-                                      &ld->frag[i]));
+    rc = QUIRE_POINT_RC(
+        PF_CHAIN_CHECK, QUIRE_CORRUPT,
+        pg_frag_check(buf, link->stored_len, link->id, &sum, &ld->frag[i]));
     if (rc != QUIRE_OK)
         return rc;
     if (ld->frag[i].raw_len != link->raw_len)
@@ -194,9 +194,9 @@ quire_status pf_load(void *ctx, uint64_t key, void *arg,
     rc = pf_load_plan(&ld);
     if (rc != QUIRE_OK)
         return rc;
-    rc = QUIRE_POINT_RC(PF_CHAIN_SEGMENTS, QUIRE_NOMEM,
-                        ra_seg_alloc_many(ld.file->env.pool, ld.seg_bytes,
-                                          ld.nsegs, ld.segs));
+    rc = QUIRE_POINT_RC(
+        PF_CHAIN_SEGMENTS, QUIRE_NOMEM,
+        ra_seg_alloc_many(ld.file->env.pool, ld.seg_bytes, ld.nsegs, ld.segs));
     if (rc != QUIRE_OK)
         return rc;
     while (ld.nheld < ld.nfrags) {

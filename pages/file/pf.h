@@ -57,11 +57,11 @@ struct pf_record {
     uint64_t sum;              /* its checksum */
     uint64_t prev_sum;         /* checksum of the previous revision's record */
     uint64_t incarnation;
-    uint64_t batch_off;        /* bytes: where its batch begins */
-    uint64_t batch_end;        /* bytes: where the next block begins */
-    struct pf_span span;       /* the span it is in */
-    struct pf_span next_span;  /* where the log goes on after this one */
-    uint64_t frontier;         /* bytes: no span reaches beyond this */
+    uint64_t batch_off;       /* bytes: where its batch begins */
+    uint64_t batch_end;       /* bytes: where the next block begins */
+    struct pf_span span;      /* the span it is in */
+    struct pf_span next_span; /* where the log goes on after this one */
+    uint64_t frontier;        /* bytes: no span reaches beyond this */
 };
 
 /*
@@ -104,11 +104,10 @@ void pf_file_set_cache(struct pf_file *file, struct pc_cache *cache);
  *
  * Returns: QUIRE_OK; CORRUPT, IO, NOMEM, NOSPACE; what on_record said.
  */
-quire_status pf_file_recover(struct pf_file *file,
-                             quire_status (*on_record)(
-                                 void *arg, const struct pf_record *rec),
-                             void *arg, struct pf_record *last)
-    QUIRE_MUST_CHECK;
+quire_status pf_file_recover(
+    struct pf_file *file,
+    quire_status (*on_record)(void *arg, const struct pf_record *rec),
+    void *arg, struct pf_record *last) QUIRE_MUST_CHECK;
 
 /* Stops the thread, gives everything back, unlocks and closes. NULL is
  * accepted. Syncs nothing. */
@@ -138,9 +137,8 @@ quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,
                          uint32_t *frame) QUIRE_MUST_CHECK;
 
 /* Read and verify the commit record `id` of `stored_len` bytes. */
-quire_status pf_record_read(struct pf_file *file, pg_id id,
-                            uint32_t stored_len, struct pf_record *rec)
-    QUIRE_MUST_CHECK;
+quire_status pf_record_read(struct pf_file *file, pg_id id, uint32_t stored_len,
+                            struct pf_record *rec) QUIRE_MUST_CHECK;
 
 /* ---- writing: one thread at a time, the writer ---- */
 
@@ -165,8 +163,8 @@ uint64_t pf_batch_room(struct pf_file *file);
 /* Begin the commit batch, of at most `max_bytes` <= pf_batch_room() without the
  * record. Flushes and syncs what was written ahead. Returns as pf_ahead_add(),
  * and UNDECIDED never: nothing has been written to the log. */
-quire_status pf_batch_begin(struct pf_file *file, uint64_t max_bytes)
-    QUIRE_MUST_CHECK;
+quire_status pf_batch_begin(struct pf_file *file,
+                            uint64_t max_bytes) QUIRE_MUST_CHECK;
 
 /* Append a fragment to the batch; `in->id` is assigned here. A full output
  * buffer is written out. Returns as pf_ahead_add(). */
@@ -181,8 +179,8 @@ quire_status pf_batch_add(struct pf_file *file, struct pg_frag_in *in,
  *          written, the transaction is gone; UNDECIDED: the write failed
  *          otherwise. After IO and UNDECIDED the file is poisoned.
  */
-quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
-    QUIRE_MUST_CHECK;
+quire_status pf_batch_commit(struct pf_file *file,
+                             struct pf_record *rec) QUIRE_MUST_CHECK;
 
 /* Give a begun batch up; what of it was written is burned as above. */
 void pf_batch_abort(struct pf_file *file);
@@ -192,16 +190,16 @@ void pf_batch_abort(struct pf_file *file);
 quire_status pf_sync(struct pf_file *file) QUIRE_MUST_CHECK;
 
 /* Write and sync the next superblock, naming `rec`, which is durable. */
-quire_status pf_super_write(struct pf_file *file, const struct pf_record *rec)
-    QUIRE_MUST_CHECK;
+quire_status pf_super_write(struct pf_file *file,
+                            const struct pf_record *rec) QUIRE_MUST_CHECK;
 
 bool pf_file_poisoned(const struct pf_file *file);
 
 struct pf_stat {
     uint64_t file_bytes;
-    uint64_t log_off;       /* bytes: end of the last batch */
+    uint64_t log_off; /* bytes: end of the last batch */
     uint64_t incarnation;
-    uint64_t log_bytes;     /* in batches since the last superblock */
+    uint64_t log_bytes; /* in batches since the last superblock */
     uint64_t syncs;
     uint64_t written_bytes; /* zeros left out */
     uint64_t zeroed_bytes;

@@ -246,9 +246,9 @@ quire_status pf_record_read(struct pf_file *file, pg_id id, uint32_t stored_len,
         return ra_fail(QUIRE_CORRUPT,
                        "%s: a commit record of %u bytes at %llu is referred to",
                        file->path, stored_len, PF_ULL(pg_id_off(id)));
-    rc = QUIRE_POINT_RC(PF_RECORD_SEGMENT, QUIRE_NOMEM,
-                        ra_seg_alloc(file->env.pool,
-                                     raw_at + PF_RECORD_BODY_MAX, &seg));
+    rc = QUIRE_POINT_RC(
+        PF_RECORD_SEGMENT, QUIRE_NOMEM,
+        ra_seg_alloc(file->env.pool, raw_at + PF_RECORD_BODY_MAX, &seg));
     if (rc != QUIRE_OK)
         return rc;
     rc = pf_read_all(file, seg, stored_len, pg_id_off(id));

@@ -146,9 +146,9 @@ quire_status pf_zero_start(struct pf_file *file)
     pf_zero_move(file, &file->last.span, file->last.batch_end, false);
     if (!file->env.background)
         return QUIRE_OK;
-    r = QUIRE_POINT(PF_ZERO_THREAD, -EAGAIN,
-                    sys->thread_create(sys->ctx, pf_zero_run, file,
-                                       &file->zero_thread));
+    r = QUIRE_POINT(
+        PF_ZERO_THREAD, -EAGAIN,
+        sys->thread_create(sys->ctx, pf_zero_run, file, &file->zero_thread));
     if (r < 0) {
         file->zero_thread = NULL;
         return ra_fail(QUIRE_NOMEM, "%s: cannot start a thread: %s", file->path,

@@ -22,7 +22,7 @@ struct ring {
     struct quire_pool *pool;
     void *block[NBLOCKS];
     size_t nbytes[NBLOCKS];
-    unsigned first;  /* the oldest */
+    unsigned first; /* the oldest */
     unsigned nheld;
     unsigned nevicted;
 };

@@ -114,8 +114,8 @@ static quire_status cursor_settle(struct tr_cursor *cur, bool forward)
     cur->on = true;
     cur->gen = cursor_gen(cur);
     if (cur->tree->log != NULL)
-        cur->key_len =
-            pg_image_key_copy(cur->leaf.img, cur->slot, cur->key_buf);
+        cur->key_len = pg_image_key_copy(cur->leaf.img, cur->slot,
+                                         cur->key_buf);
     return QUIRE_OK;
 }
 
@@ -170,8 +170,7 @@ static quire_status cursor_refresh(struct tr_cursor *cur)
     if (cur->gen == cursor_gen(cur) && cur->leaf.img != NULL)
         return QUIRE_OK;
     tr_leaf_release(cur->tree->env, &cur->leaf);
-    rc = tr_leaf_find(cur->tree, TR_AT, cur->key_buf, cur->key_len,
-                      &cur->leaf);
+    rc = tr_leaf_find(cur->tree, TR_AT, cur->key_buf, cur->key_len, &cur->leaf);
     if (rc != QUIRE_OK)
         return rc;
     cur->slot = pg_image_seek(cur->leaf.img, cur->key_buf, cur->key_len,
@@ -189,19 +188,18 @@ quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
     quire_status rc;
 
     if (!cur->on)
-        return tr_cursor_seek(
-            cur, forward ? QUIRE_SEEK_FIRST : QUIRE_SEEK_LAST, NULL);
+        return tr_cursor_seek(cur, forward ? QUIRE_SEEK_FIRST : QUIRE_SEEK_LAST,
+                              NULL);
     if (cur->gen != cursor_gen(cur) || cur->leaf.img == NULL) {
         struct quire_val key = { cur->key_buf, cur->key_len };
 
-        rc = tr_cursor_seek(cur, forward ? QUIRE_SEEK_GT : QUIRE_SEEK_LT,
-                            &key);
+        rc = tr_cursor_seek(cur, forward ? QUIRE_SEEK_GT : QUIRE_SEEK_LT, &key);
     } else {
         /* The key may be needed when the neighbouring leaf can't be had. */
         if (cur->tree->log == NULL &&
             (forward ? cur->slot + 1 == cur->leaf.img->n : cur->slot == 0))
-            cur->key_len =
-                pg_image_key_copy(cur->leaf.img, cur->slot, cur->key_buf);
+            cur->key_len = pg_image_key_copy(cur->leaf.img, cur->slot,
+                                             cur->key_buf);
         cur->slot += forward;
         rc = cursor_settle(cur, forward);
     }
@@ -222,8 +220,8 @@ quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
         return rc;
     if (key != NULL) {
         if (cur->tree->log == NULL)
-            cur->key_len =
-                pg_image_key_copy(cur->leaf.img, cur->slot, cur->key_buf);
+            cur->key_len = pg_image_key_copy(cur->leaf.img, cur->slot,
+                                             cur->key_buf);
         key->data = cur->key_buf;
         key->size = cur->key_len;
     }

@@ -106,8 +106,7 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
             return ra_fail(QUIRE_TOOBIG, "a page of more than %zu bytes",
                            PG_RAW_MAX);
         frag.body = log->scratch;
-        frag.image_len =
-            (uint32_t)pg_image_compact_bytes(in->img, frag.nchain);
+        frag.image_len = (uint32_t)pg_image_compact_bytes(in->img, frag.nchain);
     }
     rc = sink(env->file, &frag, &ref);
     if (rc != QUIRE_OK)
@@ -119,8 +118,7 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
 }
 
 /* A committed image of the written page for the cache, if it can be had. */
-static void to_cache(struct tr_log *log, const struct tr_intent *in,
-                     bool evict)
+static void to_cache(struct tr_log *log, const struct tr_intent *in, bool evict)
 {
     const struct tr_env *env = log->env;
     struct quire_page page;
@@ -131,9 +129,9 @@ static void to_cache(struct tr_log *log, const struct tr_intent *in,
     if (!evict)
         seg = QUIRE_POINT(TR_CACHE_TRY, NULL,
                           ra_seg_try(env->pool, in->ref.image_len));
-    else if (QUIRE_POINT_RC(
-                 TR_CACHE_SEGMENT, QUIRE_NOMEM,
-                 ra_seg_alloc(env->pool, in->ref.image_len, &seg)) != QUIRE_OK)
+    else if (QUIRE_POINT_RC(TR_CACHE_SEGMENT, QUIRE_NOMEM,
+                            ra_seg_alloc(env->pool, in->ref.image_len, &seg)) !=
+             QUIRE_OK)
         seg = NULL;
     if (seg == NULL)
         return; /* it will be loaded when it is wanted */
@@ -161,8 +159,7 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
 /* Write the changed pages that the entries of `no` name, and put the references
  * to them in; *count is the sum of the records below. */
 static quire_status flush_children(struct tr_log *log, uint64_t no,
-                                   quire_rev birth, bool ahead,
-                                   uint64_t *count)
+                                   quire_rev birth, bool ahead, uint64_t *count)
 {
     struct pg_image *img = tr_log_intent(log, no)->img;
     uint64_t total = 0;

@@ -66,9 +66,8 @@ static quire_status log_numbers(struct tr_log *log, uint64_t n)
         if (log->nslabs == TR_SLABS_MAX)
             return ra_fail(QUIRE_NOMEM, "too many changed pages (%llu)",
                            (unsigned long long)log->nused);
-        rc = QUIRE_POINT_RC(
-            TR_LOG_SLAB, QUIRE_NOMEM,
-            ra_seg_alloc(log->env->pool, TR_SLAB_BYTES, &seg));
+        rc = QUIRE_POINT_RC(TR_LOG_SLAB, QUIRE_NOMEM,
+                            ra_seg_alloc(log->env->pool, TR_SLAB_BYTES, &seg));
         if (rc != QUIRE_OK)
             return rc;
         log->slabs[log->nslabs++] = seg;

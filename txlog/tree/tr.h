@@ -35,15 +35,15 @@ struct tr_tree;
 
 /* A changed page, or a new one. */
 struct tr_intent {
-    struct pg_image *img;  /* NULL: the number is free */
-    struct tr_tree *tree;  /* whose page it is */
-    uint64_t parent;       /* number of its parent, itself changed; TR_NONE for
+    struct pg_image *img; /* NULL: the number is free */
+    struct tr_tree *tree; /* whose page it is */
+    uint64_t parent;      /* number of its parent, itself changed; TR_NONE for
                               a root or an overflow page; next free number while
                               free */
-    uint32_t seg_bytes;    /* what its segment is charged */
-    bool used;             /* touched since the spilling hand came by */
-    bool written;          /* `ref` is what the commit batch holds of it */
-    struct pg_ref ref;     /* the version it was copied from (id PG_ID_NONE: a
+    uint32_t seg_bytes;   /* what its segment is charged */
+    bool used;            /* touched since the spilling hand came by */
+    bool written;         /* `ref` is what the commit batch holds of it */
+    struct pg_ref ref;    /* the version it was copied from (id PG_ID_NONE: a
                               new page), then the one written */
     uint64_t sums[PG_CHAIN_MAX]; /* checksums of ref's links */
 };
@@ -54,24 +54,24 @@ struct tr_intent {
 #define TR_SPARES_MAX 64u
 
 struct tr_log {
-    const struct tr_env *env;     /* immutable */
-    struct tr_intent **slabs;     /* [TR_SLABS_MAX], one segment each */
+    const struct tr_env *env; /* immutable */
+    struct tr_intent **slabs; /* [TR_SLABS_MAX], one segment each */
     unsigned nslabs;
-    uint64_t free_head;           /* numbers that may be used again */
-    uint64_t nused;               /* changed pages now */
-    uint64_t top;                 /* numbers ever handed out */
-    uint64_t bytes;               /* segments of working images */
-    uint64_t gen;                 /* grows with every change: cursors compare */
-    uint64_t hand;                /* where spilling goes on */
-    void *spares[TR_SPARES_MAX];  /* segments for structural changes */
+    uint64_t free_head;          /* numbers that may be used again */
+    uint64_t nused;              /* changed pages now */
+    uint64_t top;                /* numbers ever handed out */
+    uint64_t bytes;              /* segments of working images */
+    uint64_t gen;                /* grows with every change: cursors compare */
+    uint64_t hand;               /* where spilling goes on */
+    void *spares[TR_SPARES_MAX]; /* segments for structural changes */
     size_t spare_bytes[TR_SPARES_MAX];
     unsigned nspares;
-    void *scratch;                /* PG_RAW_MAX bytes: bodies being encoded */
-    uint8_t *key_buf;             /* two keys */
+    void *scratch;    /* PG_RAW_MAX bytes: bodies being encoded */
+    uint8_t *key_buf; /* two keys */
 };
 
-quire_status tr_log_init(struct tr_log *log, const struct tr_env *env)
-    QUIRE_MUST_CHECK;
+quire_status tr_log_init(struct tr_log *log,
+                         const struct tr_env *env) QUIRE_MUST_CHECK;
 /* Everything must have been dropped: tr_log_clear(). */
 void tr_log_fini(struct tr_log *log);
 
@@ -120,12 +120,12 @@ void tr_log_trim_spares(struct tr_log *log);
 
 struct tr_tree {
     const struct tr_env *env;
-    struct tr_log *log;   /* NULL in read transactions */
-    struct pg_ref root;   /* id PG_ID_NONE: empty; `intent`: a changed page */
-    uint64_t count;       /* records */
-    uint64_t last_leaf;   /* changed leaf of the last put, or TR_NONE */
-    unsigned ascending;   /* puts in a row that went to the end of a leaf */
-    bool changed;         /* in this transaction */
+    struct tr_log *log; /* NULL in read transactions */
+    struct pg_ref root; /* id PG_ID_NONE: empty; `intent`: a changed page */
+    uint64_t count;     /* records */
+    uint64_t last_leaf; /* changed leaf of the last put, or TR_NONE */
+    unsigned ascending; /* puts in a row that went to the end of a leaf */
+    bool changed;       /* in this transaction */
     pc_hint root_hint;
 };
 
@@ -164,16 +164,16 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
 /* Put `val`, an inline value or an encoded struct pg_large. A changed page of
  * an overflow value that is replaced is dropped. */
 quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
-                    const struct quire_val *val, enum pg_entry entry)
-    QUIRE_MUST_CHECK;
+                    const struct quire_val *val,
+                    enum pg_entry entry) QUIRE_MUST_CHECK;
 
 /* Overwrite the start of the value of `key`, whose leaf is changed already, in
  * place. CORRUPT if it is not there (never, after a put). */
 quire_status tr_patch(struct tr_tree *tree, const struct quire_val *key,
                       const void *val, size_t len) QUIRE_MUST_CHECK;
 
-quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
-    QUIRE_MUST_CHECK;
+quire_status tr_del(struct tr_tree *tree,
+                    const struct quire_val *key) QUIRE_MUST_CHECK;
 
 /* ---- writing changed pages out ---- */
 
@@ -197,8 +197,8 @@ quire_status tr_flush(struct tr_log *log, uint64_t no, quire_rev birth,
  * changed children, ahead; its parent then names the fragment. NOTFOUND: there
  * is none left but in `keep` (catalogue and system trees). */
 quire_status tr_spill_one(struct tr_log *log, quire_rev birth,
-                          const struct tr_tree *const *keep, unsigned nkeep)
-    QUIRE_MUST_CHECK;
+                          const struct tr_tree *const *keep,
+                          unsigned nkeep) QUIRE_MUST_CHECK;
 
 /* After the batch is written: hand what it holds to the cache, as far as memory
  * allows, and clear the log. */
@@ -221,10 +221,10 @@ void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
 void tr_cursor_reset(struct tr_cursor *cur); /* on no record; nothing held */
 quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
                             const struct quire_val *key) QUIRE_MUST_CHECK;
-quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
-    QUIRE_MUST_CHECK;
+quire_status tr_cursor_step(struct tr_cursor *cur,
+                            bool forward) QUIRE_MUST_CHECK;
 quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
-                           struct quire_val *val, enum pg_entry *entry)
-    QUIRE_MUST_CHECK;
+                           struct quire_val *val,
+                           enum pg_entry *entry) QUIRE_MUST_CHECK;
 
 #endif /* QUIRE_TXLOG_TREE_TR_H */

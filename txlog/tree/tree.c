@@ -181,8 +181,7 @@ out:
 }
 
 quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
-                          const void *key, size_t key_len,
-                          struct tr_leaf *leaf)
+                          const void *key, size_t key_len, struct tr_leaf *leaf)
 {
     if (tree->root.id == PG_ID_NONE && !tree->root.intent)
         return QUIRE_NOTFOUND;

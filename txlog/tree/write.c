@@ -217,8 +217,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     /* Keys are put within the fences; that they are the parent's is what the
      * file says, so it is checked. */
     pg_image_lower(img, &lower);
-    if (lower.size != key.size ||
-        memcmp(lower.data, key.data, key.size) != 0)
+    if (lower.size != key.size || memcmp(lower.data, key.data, key.size) != 0)
         goto corrupt;
     if (pg_image_upper(img, &upper)) {
         unsigned next = slot + 1;
@@ -276,9 +275,9 @@ static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
         return QUIRE_OK;
     }
     if (tree->root.id == PG_ID_NONE) {
-        rc = QUIRE_POINT_RC(TR_ROOT_SPARE, QUIRE_NOMEM,
-                            tr_log_reserve(tree->log, 1,
-                                           seg_bytes(tree->env, 0), 1));
+        rc = QUIRE_POINT_RC(
+            TR_ROOT_SPARE, QUIRE_NOMEM,
+            tr_log_reserve(tree->log, 1, seg_bytes(tree->env, 0), 1));
         if (rc != QUIRE_OK)
             return rc;
         seg = tr_log_spare(tree->log, seg_bytes(tree->env, 0));
@@ -432,8 +431,8 @@ static void split_path(struct tr_tree *tree, const struct path *path,
         intent_ref(log, right_no, enc);
         val.data = enc;
         val.size = ref_width(env);
-        ok = pg_work_put(tr_log_image(log, parent), &sep, &val,
-                         PG_ENTRY_PLAIN, NULL);
+        ok = pg_work_put(tr_log_image(log, parent), &sep, &val, PG_ENTRY_PLAIN,
+                         NULL);
         QUIRE_ASSERT(ok);
         (void)ok;
         if (level == 0)
@@ -478,14 +477,14 @@ static quire_status reserve_put(struct tr_tree *tree, const struct path *path,
     if (!*splits)
         return QUIRE_OK;
     /* Larger spares serve as smaller ones, so the second call counts all. */
-    rc = QUIRE_POINT_RC(TR_SPLIT_INNER, QUIRE_NOMEM,
-                        tr_log_reserve(tree->log, ninner, seg_bytes(env, 1),
-                                       ninner + 2));
+    rc = QUIRE_POINT_RC(
+        TR_SPLIT_INNER, QUIRE_NOMEM,
+        tr_log_reserve(tree->log, ninner, seg_bytes(env, 1), ninner + 2));
     if (rc != QUIRE_OK)
         return rc;
-    return QUIRE_POINT_RC(TR_SPLIT_PAGES, QUIRE_NOMEM,
-                          tr_log_reserve(tree->log, ninner + 2,
-                                         seg_bytes(env, 0), ninner + 2));
+    return QUIRE_POINT_RC(
+        TR_SPLIT_PAGES, QUIRE_NOMEM,
+        tr_log_reserve(tree->log, ninner + 2, seg_bytes(env, 0), ninner + 2));
 }
 
 /* The overflow page of an entry that goes, if it is one of this transaction,
@@ -647,8 +646,7 @@ static bool merge_level(struct tr_tree *tree, const struct path *path,
     uint64_t parent_no = path->no[level + 1];
     struct pg_image *parent = tr_log_image(log, parent_no);
     unsigned slot = path->slot[level + 1];
-    size_t mine =
-        full_content(env, tr_log_intent(log, path->no[level])->img);
+    size_t mine = full_content(env, tr_log_intent(log, path->no[level])->img);
     size_t limit = split_bytes(env, level);
     uint64_t left_no, right_no;
     struct pg_image *left, *right;
