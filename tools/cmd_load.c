@@ -1,7 +1,10 @@
 /*
  * cmd_load.c - `quire load`: records from inputs into a tree.
  *
- *     input -> reader -> keyer -> put -> (every N records) commit
+ *     input -> reader -> keyer --feed--> put -> (every N records) commit
+ *
+ * What is before the feed may run in a thread of its own (feed.c); everything
+ * here runs in one.
  *
  * A record that is no good is counted, reported and left out; the load goes on.
  * Anything else that goes wrong ends it: the transaction in work is aborted,
@@ -64,6 +67,7 @@ struct load {
     uint64_t commit_every; /* records */
     uint64_t max_record;   /* bytes */
     uint64_t window_bytes; /* of zstd */
+    uint64_t nthreads;     /* --threads; 0: not given */
     enum format format;    /* FORMAT_COUNT: by the input's name */
     enum duplicates duplicates;
     char **inputs;
@@ -95,9 +99,10 @@ struct load {
     struct input *in;
     struct reader *rd;
     struct keyer *keyer;
+    struct feed *feed;    /* NULL: not yet prepared */
     struct schema schema; /* of this input */
     bool prepared;        /* schema is complete and agreed */
-    struct bytes key;
+    struct bytes key;     /* scratch */
     struct bytes meta;
 
     /* figures */
@@ -153,6 +158,9 @@ static const char load_help[] =
     "                     or with nothing in it, changes nothing\n"
     "  --max-record SIZE  reject longer records (16M)\n"
     "  --zstd-window SIZE allow zstd windows up to SIZE (8M); it is memory\n"
+    "  --threads N        1: read and insert by turns; 2: at the same time, from\n"
+    "                     the first record on; default: at the same time once\n"
+    "                     an INPUT has given 256K\n"
     "  --ack              print `committed REVISION RECORDS` after each\n"
     "                     commit; the figures then go to standard error\n" STORE_HELP
     "\n"
@@ -440,7 +448,13 @@ static int load_prepare(struct load *l)
             return -1;
     }
     l->prepared = true;
-    return keyer_create(&l->schema, &l->keyer);
+    if (keyer_create(&l->schema, &l->keyer) != 0)
+        return -1;
+    return feed_open(l->rd, l->in, &l->schema, l->keyer, l->key_max,
+                     l->nthreads == 0   ? FEED_AUTO
+                     : l->nthreads == 1 ? FEED_BY_TURNS
+                                        : FEED_AT_ONCE,
+                     &l->feed);
 }
 
 /* Take the key's description from the options, or from the tree. */
@@ -509,30 +523,31 @@ static int load_first_row(struct load *l, const struct record *rec)
 
 /* ---- records ---- */
 
-/* Write a rejected record down. `row`: its data are a row, else text. */
-static int rejects_add(struct load *l, const struct record *rec,
-                       const struct reject *why, bool row)
+/* Write a rejected record down. */
+static int rejects_add(struct load *l, const struct feed_item *item)
 {
     struct bytes *line = &l->reject_line;
     struct bytes *text = &l->reject_text;
     const char *name = input_name(l->in);
+    const char *why = item->why->text;
     char number[32];
 
     if (l->rejects == NULL)
         return 0;
     bytes_reset(line, REJECT_TEXT_MAX);
     bytes_reset(text, REJECT_TEXT_MAX);
-    snprintf(number, sizeof(number), "\t%" PRIu64 "\t", rec->line);
+    snprintf(number, sizeof(number), "\t%" PRIu64 "\t", item->line);
     if (print_escaped(line, name, strlen(name)) != 0 ||
         bytes_append_text(line, number) != 0 ||
-        print_escaped(line, why->text, strlen(why->text)) != 0 ||
+        print_escaped(line, why, strlen(why)) != 0 ||
         bytes_append_text(line, "\t") != 0)
         return -1;
-    if (row) {
-        if (row_to_text(text, l->schema.format, rec->data, rec->len, 0) != 0 ||
+    if (item->row) {
+        if (row_to_text(text, l->schema.format, item->data, item->len, 0) !=
+                0 ||
             print_escaped(line, text->data, text->len) != 0)
             return -1;
-    } else if (print_escaped(line, rec->data, rec->len) != 0) {
+    } else if (print_escaped(line, item->data, item->len) != 0) {
         return -1;
     }
     if (bytes_append_text(line, "\n") != 0)
@@ -542,62 +557,36 @@ static int rejects_add(struct load *l, const struct record *rec,
     return 0;
 }
 
-static int load_reject(struct load *l, const struct record *rec,
-                       const struct reject *why, bool row)
+static int load_reject(struct load *l, const struct feed_item *item)
 {
     l->nrejected++;
-    l->rejected_by[why->reason]++;
+    l->rejected_by[item->why->reason]++;
     if (l->nrejected <= REJECTS_SHOWN)
-        say("%s:%" PRIu64 ": rejected: %s", input_name(l->in), rec->line,
-            why->text);
+        say("%s:%" PRIu64 ": rejected: %s", input_name(l->in), item->line,
+            item->why->text);
     if (l->nrejected == REJECTS_SHOWN)
         say("further rejected records are only %s",
             l->rejects != NULL ? "written down" : "counted");
-    return rejects_add(l, rec, why, row);
+    return rejects_add(l, item);
 }
 
-static int say_duplicate(struct load *l, const struct record *rec)
+static int say_duplicate(struct load *l, const struct feed_item *item,
+                         const struct quire_val *key)
 {
     struct bytes text = { 0 };
 
-    if (key_to_text(&l->schema, l->key.data, l->key.len, &text) == 0)
+    if (key_to_text(&l->schema, key->data, key->size, &text) == 0)
         say("%s:%" PRIu64 ": the key %.*s is there already; to go on, use "
             "--on-duplicate replace or keep",
-            input_name(l->in), rec->line, (int)text.len,
+            input_name(l->in), item->line, (int)text.len,
             (const char *)text.data);
     bytes_free(&text);
     return -1;
 }
 
-/* Make the record's key. As keyer_make(). */
-static int load_key(struct load *l, const struct record *rec,
-                    struct reject *why)
-{
-    int rc = 0;
-
-    l->key.len = 0;
-    if (!l->schema.key_auto || l->schema.format == FORMAT_NDJSON)
-        rc = keyer_make(l->keyer, rec->data, rec->len, &l->key, why);
-    if (rc == 0 && l->key.len > l->key_max)
-        rc = reject(why, REASON_KEY_TOO_LONG,
-                    "the key has %zu bytes, this store takes %zu", l->key.len,
-                    l->key_max);
-    if (rc == 0 && l->schema.key_auto) {
-        if (l->next_auto == INT64_MIN) {
-            say("%s: there is no key after the greatest number", l->store.db);
-            return -2;
-        }
-        if (bytes_reserve(&l->key, 8) != 0)
-            return -2;
-        key_put_int(l->key.data, l->next_auto);
-        l->key.len = 8;
-    }
-    return rc;
-}
-
 /* Note the record's key as seen, and find out whether the tree has the record
  * as it is. 1: nothing is to be put. */
-static int mirror_look(struct load *l, const struct record *rec,
+static int mirror_look(struct load *l, const struct feed_item *item,
                        const struct quire_val *key, const struct quire_val *val)
 {
     struct quire_val none = { NULL, 0 };
@@ -606,7 +595,7 @@ static int mirror_look(struct load *l, const struct record *rec,
 
     if (rc == QUIRE_EXISTS) {
         if (l->duplicates == DUPLICATES_ERROR)
-            return say_duplicate(l, rec);
+            return say_duplicate(l, item, key);
         if (l->duplicates == DUPLICATES_KEEP) {
             l->nkept++;
             return 1;
@@ -678,46 +667,64 @@ static int mirror_delete(struct load *l)
     return rc == QUIRE_NOTFOUND ? 0 : fail_store(l, "delete", rc);
 }
 
-/* Put one good record. */
-static int load_put(struct load *l, const struct record *rec)
+/* The next automatic key, in `to`. */
+static int auto_key(struct load *l, unsigned char to[8], struct quire_val *key)
 {
-    struct quire_val key = { l->key.data, l->key.len };
-    struct quire_val val = { rec->data, rec->len };
-    struct reject why;
+    if (l->next_auto == INT64_MIN) {
+        say("%s: there is no key after the greatest number", l->store.db);
+        return -1;
+    }
+    key_put_int(to, l->next_auto);
+    key->data = to;
+    key->size = 8;
+    return 0;
+}
+
+/* Put one good record. */
+static int load_put(struct load *l, const struct feed_item *item)
+{
+    unsigned char number[8];
+    struct quire_val key = item->key;
+    struct quire_val val = { item->data, item->len };
     quire_status rc;
 
     if (load_begin(l) != 0)
         return -1;
+    if (l->schema.key_auto && auto_key(l, number, &key) != 0)
+        return -1;
     if (l->schema.format == FORMAT_LINES)
         val.size = 0;
     if (l->mirror) {
-        int done = mirror_look(l, rec, &key, &val);
+        int done = mirror_look(l, item, &key, &val);
 
         if (done != 0)
             return done > 0 ? 0 : -1;
     }
     rc = quire_put(l->txn, l->tree, &key, &val, QUIRE_NOREPLACE);
-    if (rc == QUIRE_EXISTS && l->mirror) {
-        rc = quire_put(l->txn, l->tree, &key, &val, 0);
-        l->nreplaced += rc == QUIRE_OK;
-    } else if (rc == QUIRE_EXISTS) {
+    if (rc == QUIRE_EXISTS && !l->mirror) {
         if (l->duplicates == DUPLICATES_ERROR)
-            return say_duplicate(l, rec);
+            return say_duplicate(l, item, &key);
         if (l->duplicates == DUPLICATES_KEEP) {
             l->nkept++;
             return 0;
         }
+    }
+    if (rc == QUIRE_EXISTS) {
         rc = quire_put(l->txn, l->tree, &key, &val, 0);
         l->nreplaced += rc == QUIRE_OK;
     }
     if (rc == QUIRE_TOOBIG) {
+        struct feed_item rejected = *item;
+        struct reject why;
+
         reject(&why, REASON_TOO_LONG, "the store says: %s",
                quire_error_detail());
-        return load_reject(l, rec, &why, format_has_rows(l->schema.format));
+        rejected.why = &why;
+        return load_reject(l, &rejected);
     }
     if (rc != QUIRE_OK) {
         say("%s:%" PRIu64 ": this record could not be stored",
-            input_name(l->in), rec->line);
+            input_name(l->in), item->line);
         return fail_store(l, "put", rc);
     }
     if (l->schema.key_auto)
@@ -727,40 +734,12 @@ static int load_put(struct load *l, const struct record *rec)
     return l->mirror || l->pending < l->commit_every ? 0 : load_commit(l);
 }
 
-/* One record from the reader. */
-static int load_record(struct load *l, struct record *rec)
+/* One item from the feed. */
+static int load_item(struct load *l, const struct feed_item *item)
 {
-    struct reject why;
-    int rc;
-
-    if (format_has_rows(l->schema.format)) {
-        if (rec->nfields == 0) { /* an empty line */
-            static const unsigned char empty_row[1] = { 0 };
-
-            if (!l->prepared || l->schema.ncolumns != 1)
-                return 0;
-            rec->data = empty_row;
-            rec->len = 1;
-            rec->nfields = 1;
-        }
-        if (!l->prepared) {
-            rc = load_first_row(l, rec);
-            if (rc != 0)
-                return rc > 0 ? 0 : -1;
-        }
-        l->nread++;
-        if (rec->nfields != l->schema.ncolumns) {
-            reject(&why, REASON_COLUMNS, "it has %u columns instead of %u",
-                   rec->nfields, l->schema.ncolumns);
-            return load_reject(l, rec, &why, true);
-        }
-    } else {
-        l->nread++;
-    }
-    rc = load_key(l, rec, &why);
-    if (rc == -1)
-        return load_reject(l, rec, &why, format_has_rows(l->schema.format));
-    return rc == 0 ? load_put(l, rec) : -1;
+    l->nread++;
+    return item->result == READ_REJECT ? load_reject(l, item)
+                                       : load_put(l, item);
 }
 
 /* ---- progress and figures ---- */
@@ -770,8 +749,8 @@ static void load_progress(struct load *l)
     struct quire_stat st = { .size = sizeof(st) };
     double t = now();
     double seconds = t - l->start;
-    uint64_t plain = l->bytes_done + reader_bytes(l->rd);
-    uint64_t taken = l->taken_done + input_taken(l->in);
+    uint64_t plain = l->bytes_done + feed_bytes(l->feed);
+    uint64_t taken = l->taken_done + feed_taken(l->feed);
     char left[64] = "";
     char line[256];
 
@@ -870,32 +849,57 @@ static enum format load_format(const struct load *l, const char *input)
     return f != FORMAT_RAW ? f : FORMAT_CSV;
 }
 
+/* Read an input of rows up to what tells its columns, and load that if it is a
+ * record. READ_RECORD: the feed is open, go on with it. */
+static enum read_result load_first(struct load *l)
+{
+    struct feed_item item;
+    struct record rec;
+    enum read_result rc;
+
+    while (l->feed == NULL) {
+        rc = reader_next(l->rd, &rec);
+        if (rc == READ_REJECT) {
+            item = (struct feed_item){ READ_REJECT, .data = rec.data,
+                                       .len = rec.len, .line = rec.line,
+                                       .why = &rec.why };
+            if (load_item(l, &item) != 0)
+                return READ_FAILED;
+        } else if (rc != READ_RECORD) {
+            return rc;
+        } else if (rec.nfields > 0) { /* else an empty line */
+            int header = load_first_row(l, &rec);
+
+            if (header < 0)
+                return READ_FAILED;
+            if (header == 0 && feed_make(l->feed, &rec, &item) &&
+                (item.result == READ_FAILED || load_item(l, &item) != 0))
+                return READ_FAILED;
+        }
+        if (stop_signal() != 0)
+            return READ_STOPPED;
+    }
+    return READ_RECORD;
+}
+
 /* Read the open input to its end. READ_END, READ_FAILED or READ_STOPPED. */
 static enum read_result load_all(struct load *l)
 {
-    struct record rec;
+    struct feed_item item;
+    enum read_result rc = load_first(l);
 
-    for (;;) {
-        enum read_result rc = reader_next(l->rd, &rec);
-
-        switch (rc) {
-        case READ_RECORD:
-            if (load_record(l, &rec) != 0)
-                return READ_FAILED;
-            break;
-        case READ_REJECT:
-            l->nread++;
-            if (load_reject(l, &rec, &rec.why, false) != 0)
-                return READ_FAILED;
-            break;
-        default:
-            return rc;
-        }
+    while (rc == READ_RECORD) {
+        feed_next(l->feed, &item);
+        if (item.result != READ_RECORD && item.result != READ_REJECT)
+            return item.result;
+        if (load_item(l, &item) != 0)
+            return READ_FAILED;
         if (stop_signal() != 0)
             return READ_STOPPED;
         if ((l->nread & 255) == 0)
             load_progress(l);
     }
+    return rc;
 }
 
 /* The counts that an input which is left out takes back. */
@@ -964,8 +968,12 @@ static enum read_result load_input(struct load *l, const char *name,
         rc = READ_FAILED;
 
 out:
-    if (l->rd != NULL)
+    if (l->feed != NULL)
+        l->bytes_done += feed_bytes(l->feed);
+    else if (l->rd != NULL)
         l->bytes_done += reader_bytes(l->rd);
+    feed_close(l->feed);
+    l->feed = NULL;
     if (l->in != NULL && in == NULL)
         l->taken_done += input_taken(l->in);
     keyer_destroy(l->keyer);
@@ -1116,6 +1124,7 @@ int cmd_load(int argc, char **argv)
         .max_record = MAX_RECORD_DEFAULT,
         .window_bytes = WINDOW_DEFAULT,
     };
+    bool threads_given = false;
     const struct option options[] = {
         { "--key", OPTION_TEXT, &l.key_text, NULL },
         { "--key-auto", OPTION_FLAG, &l.key_auto, NULL },
@@ -1130,6 +1139,7 @@ int cmd_load(int argc, char **argv)
         { "--mirror", OPTION_FLAG, &l.mirror, NULL },
         { "--max-record", OPTION_SIZE, &l.max_record, NULL },
         { "--zstd-window", OPTION_SIZE, &l.window_bytes, NULL },
+        { "--threads", OPTION_COUNT, &l.nthreads, &threads_given },
         { "--ack", OPTION_FLAG, &l.ack, NULL },
         STORE_OPTIONS(&l.store),
     };
@@ -1143,6 +1153,8 @@ int cmd_load(int argc, char **argv)
     if (status >= 0)
         return status;
     l.inputs = argv;
+    if (threads_given && (l.nthreads == 0 || l.nthreads > 2))
+        return say_usage("load", "--threads: it is 1 or 2");
     status = load_check_options(&l);
     if (status >= 0)
         return status;

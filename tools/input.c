@@ -35,19 +35,20 @@ enum packing {
 };
 
 struct input {
-    const char *name;      /* immutable; the caller's */
-    int fd;                /* -1: none */
-    struct tar *tar;       /* the archive it is in; NULL: none */
-    bool waits;            /* a pipe, terminal or socket: reading may wait */
-    enum packing packing;  /* immutable */
-    uint64_t taken;        /* bytes read from fd */
-    uint64_t window_bytes; /* most that a zstd frame may ask for */
-    unsigned char *raw;    /* INPUT_CHUNK bytes, when packed */
-    size_t raw_pos;        /* first byte not yet decoded, <= raw_len */
-    size_t raw_len;        /* bytes in raw */
-    bool inside;           /* a stream has begun, or must come, and has not
+    const char *name; /* immutable; the caller's */
+    int fd;           /* -1: none */
+    struct tar *tar;  /* the archive it is in; NULL: none */
+    bool waits;       /* a pipe, terminal or socket: reading may wait */
+    struct input_waiter *waiter; /* the caller's; NULL: none */
+    enum packing packing;        /* immutable */
+    uint64_t taken;              /* bytes read from fd */
+    uint64_t window_bytes;       /* most that a zstd frame may ask for */
+    unsigned char *raw;          /* INPUT_CHUNK bytes, when packed */
+    size_t raw_pos;              /* first byte not yet decoded, <= raw_len */
+    size_t raw_len;              /* bytes in raw */
+    bool inside;  /* a stream has begun, or must come, and has not
                               ended */
-    bool gz_open;          /* gz is initialized */
+    bool gz_open; /* gz is initialized */
     ZSTD_DStream *zstd;
     z_stream gz;
 };
@@ -92,6 +93,13 @@ const char *input_name(const struct input *in)
 uint64_t input_taken(const struct input *in)
 {
     return in->tar != NULL ? tar_taken(in->tar) : in->taken;
+}
+
+void input_set_waiter(struct input *in, struct input_waiter *w)
+{
+    if (in->tar != NULL)
+        tar_set_waiter(in->tar, w);
+    in->waiter = w;
 }
 
 uint64_t input_total(const char *name)
@@ -204,12 +212,16 @@ int input_open_member(const char *name, uint64_t window_bytes, struct tar *t,
 /* Wait until fd can be read. 0, or INPUT_STOPPED or INPUT_FAILED. */
 static int wait_readable(struct input *in)
 {
-    struct pollfd fds[2] = {
+    struct input_waiter *w = in->waiter;
+    struct pollfd fds[3] = {
         { .fd = in->fd, .events = POLLIN },
         { .fd = stop_fd(), .events = POLLIN }, /* -1 is passed over */
+        { .fd = w != NULL ? w->wake_fd : -1, .events = POLLIN },
     };
 
-    while (poll(fds, 2, -1) < 0) {
+    if (w != NULL && poll(fds, 3, 0) == 0)
+        w->on_wait(w->arg);
+    while (poll(fds, 3, -1) < 0) {
         if (errno != EINTR) {
             say("%s: waiting for input: %m", input_name(in));
             return INPUT_FAILED;
@@ -217,12 +229,16 @@ static int wait_readable(struct input *in)
         if (stop_signal() != 0)
             return INPUT_STOPPED;
     }
-    return fds[1].revents != 0 ? INPUT_STOPPED : 0;
+    return fds[1].revents != 0 || fds[2].revents != 0 ? INPUT_STOPPED : 0;
 }
 
 /* Read from the file itself. */
 static ssize_t raw_read(struct input *in, void *buf, size_t cap)
 {
+    /* relaxed: nothing is read by its leave */
+    if (in->waiter != NULL &&
+        atomic_load_explicit(&in->waiter->stop, memory_order_relaxed))
+        return INPUT_STOPPED;
     if (in->tar != NULL)
         return tar_read(in->tar, buf, cap);
     for (;;) {

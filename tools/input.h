@@ -7,6 +7,7 @@
 #ifndef QUIRE_TOOLS_INPUT_H
 #define QUIRE_TOOLS_INPUT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -32,6 +33,19 @@ void input_close(struct input *in); /* NULL is accepted */
 
 /* Read 1 to `cap` bytes into `buf`. The count, or INPUT_*. */
 ssize_t input_read(struct input *in, void *buf, size_t cap);
+
+/* What an input that is read by a thread of its own needs besides. */
+struct input_waiter {
+    void (*on_wait)(void *arg); /* called before it waits; immutable */
+    void *arg;                  /* immutable */
+    int wake_fd;                /* readable: wait no longer, as after a signal;
+                                   immutable */
+    _Atomic bool stop;          /* atomic: read no more, as after a signal */
+};
+
+/* From now on `in` heeds `w`, which lives on; NULL: none. Call it while nobody
+ * reads. */
+void input_set_waiter(struct input *in, struct input_waiter *w);
 
 /* As messages name it: the name given, or "standard input". */
 const char *input_name(const struct input *in);
@@ -63,6 +77,7 @@ int tar_next(struct tar *t, struct input **in);
 
 /* Bytes taken from the archive's own file, as input_taken(). */
 uint64_t tar_taken(const struct tar *t);
+void tar_set_waiter(struct tar *t, struct input_waiter *w);
 
 /* For input.c and tar.c: an input over the file in work, and its bytes. */
 int input_open_member(const char *name, uint64_t window_bytes, struct tar *t,

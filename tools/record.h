@@ -243,6 +243,46 @@ ssize_t reader_fill(struct reader *rd, void *buf, size_t cap);
 int csv_reader_create(struct reader **rd);
 int json_reader_create(const char *pointer, struct reader **rd);
 
+/* ---- records with their keys, read ahead (feed.c) ---- */
+
+enum feed_mode {
+    FEED_AUTO,     /* a thread reads ahead in inputs that are worth it */
+    FEED_BY_TURNS, /* reading and inserting take turns */
+    FEED_AT_ONCE,  /* a thread reads ahead from the first record on */
+};
+
+/* What comes next; it is valid until the next call. */
+struct feed_item {
+    enum read_result result;
+    bool row;                  /* data are a row, else text */
+    const unsigned char *data; /* the record; of READ_REJECT at most
+                                  REJECT_TEXT_MAX bytes, unless it is a row */
+    size_t len;                /* bytes */
+    uint64_t line;             /* where it began, from 1 */
+    struct quire_val key;      /* of READ_RECORD; empty with automatic keys */
+    const struct reject *why;  /* of READ_REJECT */
+};
+
+struct feed;
+
+/*
+ * Feed the records of `rd`, which reads `in`, with their keys by `keyer`, none
+ * longer than `key_max` bytes; `s` is complete. Until feed_close() all of these
+ * belong to the feed, which may use them in a thread of its own.
+ */
+int feed_open(struct reader *rd, struct input *in, const struct schema *s,
+              struct keyer *keyer, size_t key_max, enum feed_mode mode,
+              struct feed **f);
+void feed_close(struct feed *f); /* NULL accepted */
+void feed_next(struct feed *f, struct feed_item *item);
+/* The item of a record that was read before feed_open(); call it before
+ * feed_next(). False: it is an empty line, no record. */
+bool feed_make(struct feed *f, const struct record *rec,
+               struct feed_item *item);
+/* As reader_bytes() and input_taken(), as far as items have been given. */
+uint64_t feed_bytes(const struct feed *f);
+uint64_t feed_taken(const struct feed *f);
+
 /* ---- printing records (print.c) ---- */
 
 /* Print the header line of `s`, if it has one. */

@@ -4,12 +4,14 @@
  * A load shows progress on a terminal by writing one line again and again;
  * any other line must first clear it, so all lines go through here.
  */
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/tool.h"
 
 static bool progress_shown; /* the cursor stands behind a progress line */
+static _Thread_local struct bytes *collecting; /* NULL: not */
 
 bool say_on_terminal(void)
 {
@@ -48,11 +50,38 @@ static void say_list(const char *fmt, va_list args)
 
 void say(const char *fmt, ...)
 {
+    struct bytes *into = collecting;
     va_list args;
+    char *text = NULL;
 
     va_start(args, fmt);
-    say_list(fmt, args);
+    if (into == NULL) {
+        say_list(fmt, args);
+    } else if (vasprintf(&text, fmt, args) >= 0) {
+        /* If memory is short this says so; let it. */
+        collecting = NULL;
+        if (bytes_append_text(into, "quire: ") != 0 ||
+            bytes_append_text(into, text) != 0 ||
+            bytes_append_text(into, "\n") != 0)
+            into->len = 0;
+        collecting = into;
+        free(text);
+    }
     va_end(args);
+}
+
+void say_collect(struct bytes *into)
+{
+    collecting = into;
+}
+
+void say_collected(struct bytes *from)
+{
+    if (from->len == 0)
+        return;
+    clear_progress();
+    fwrite(from->data, 1, from->len, stderr);
+    from->len = 0;
 }
 
 int say_usage(const char *command, const char *fmt, ...)

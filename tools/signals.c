@@ -8,19 +8,21 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/tool.h"
 
-static volatile sig_atomic_t stop_number; /* the signal; 0: none */
-static int stop_pipe[2] = { -1, -1 };     /* immutable after stop_install() */
+static _Atomic int stop_number;       /* the signal; 0: none */
+static int stop_pipe[2] = { -1, -1 }; /* immutable after stop_install() */
 
 static void on_signal(int number)
 {
     int saved = errno;
 
-    stop_number = number;
+    /* relaxed: nothing is read by its leave */
+    atomic_store_explicit(&stop_number, number, memory_order_relaxed);
     if (write(stop_pipe[1], "", 1) < 0) {
         /* Full: it is readable already. */
     }
@@ -49,7 +51,7 @@ int stop_install(void)
 
 int stop_signal(void)
 {
-    return stop_number;
+    return atomic_load_explicit(&stop_number, memory_order_relaxed);
 }
 
 int stop_fd(void)

@@ -28,6 +28,13 @@
 #define EXIT_REJECTS 3
 #define EXIT_SIGNAL 128
 
+/* A growing byte buffer (bytes.c); all zero is an empty one. */
+struct bytes {
+    unsigned char *data; /* malloc; NULL while cap is 0 */
+    size_t len;          /* bytes used */
+    size_t cap;          /* bytes allocated */
+};
+
 /* ---- saying (say.c) ---- */
 
 /* One line on standard error, "quire: ..."; clears a progress line first. */
@@ -45,14 +52,13 @@ int say_usage(const char *command, const char *fmt, ...) TOOL_PRINTF(2, 3);
 void say_progress(const char *line);
 bool say_on_terminal(void);
 
-/* ---- growing buffers (bytes.c) ---- */
+/* What say() is told by this thread goes into `into` from now on, so that
+ * another one can tell it in its own time; NULL: to standard error again. */
+void say_collect(struct bytes *into);
+/* Tell what was collected, and empty it. */
+void say_collected(struct bytes *from);
 
-/* A growing byte buffer; all zero is an empty one. */
-struct bytes {
-    unsigned char *data; /* malloc; NULL while cap is 0 */
-    size_t len;          /* bytes used */
-    size_t cap;          /* bytes allocated */
-};
+/* ---- growing buffers (bytes.c) ---- */
 
 /* Make room for `more` bytes past len; -1 when memory is short (said). */
 int bytes_reserve(struct bytes *b, size_t more);
