@@ -12,9 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "alloc/broken.h"
+
 #define RA_LINE_CAP 512 /* bytes, with the final 0: details and log lines */
 
 static _Thread_local char ra_detail[RA_LINE_CAP];
+
+#if QUIRE_DEBUG >= 1
+_Atomic unsigned ra_broken_now; /* atomic */
+#endif
 
 quire_status ra_fail(quire_status rc, const char *fmt, ...)
 {

@@ -252,7 +252,8 @@ quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
     if (rc != QUIRE_OK)
         goto out;
     written = true;
-    if ((flags & QUIRE_NOSYNC) == 0) {
+    if ((flags & QUIRE_NOSYNC) == 0 &&
+        !((indexed || db->super_due) && ra_broken(RA_BROKEN_SUPER_EARLY))) {
         rc = pf_sync(db->file);
         if (rc == QUIRE_POISONED)
             rc = QUIRE_UNDECIDED; /* another thread's sync met the failure */

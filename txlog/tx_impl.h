@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "alloc/broken.h"
 #include "alloc/lock.h"
 #include "alloc/ra.h"
 #include "cache/pc.h"

@@ -68,7 +68,8 @@ static quire_status pf_batch_sync_ahead(struct pf_file *file)
     quire_status rc;
 
     rc = pf_ahead_flush(file);
-    if (rc != QUIRE_OK || !file->ahead_unsynced)
+    if (rc != QUIRE_OK || !file->ahead_unsynced ||
+        ra_broken(RA_BROKEN_AHEAD_LATE))
         return rc;
     rc = pf_sync(file);
     if (rc == QUIRE_UNDECIDED)
@@ -251,6 +252,8 @@ static void pf_batch_kill(struct pf_file *file)
 {
     quire_status rc;
 
+    if (ra_broken(RA_BROKEN_NO_KILL))
+        return;
     pf_zero_claim(file, file->batch_off,
                   file->batch_off + file->geo.block_bytes);
     rc = pf_os_zero(&file->os, file->geo.block_bytes, file->batch_off);
@@ -262,6 +265,22 @@ static void pf_batch_kill(struct pf_file *file)
         pf_span_keep(file);
         file->ahead_owned = false;
     }
+}
+
+/* What pf_batch_commit() must not do: the record's block goes first and is
+ * synced. For RA_BROKEN_RECORD_FIRST. */
+static quire_status pf_batch_record_first(struct pf_file *file)
+{
+    size_t block = file->geo.block_bytes;
+    size_t front;
+    quire_status rc;
+
+    pf_out_pad(file, block);
+    front = file->out_len - block;
+    rc = pf_write_all(file, file->out + front, block, file->out_off + front);
+    if (rc == QUIRE_OK)
+        rc = pf_os_sync(&file->os);
+    return rc == QUIRE_OK ? pf_out_flush(file) : rc;
 }
 
 quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
@@ -279,7 +298,8 @@ quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
         pf_batch_abort(file);
         return rc;
     }
-    rc = pf_out_flush(file);
+    rc = ra_broken(RA_BROKEN_RECORD_FIRST) ? pf_batch_record_first(file)
+                                           : pf_out_flush(file);
     file->batch_open = false;
     if (rc == QUIRE_NOSPACE) {
         char detail[256];

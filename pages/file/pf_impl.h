@@ -17,6 +17,7 @@
 #endif
 #include <xxhash.h>
 
+#include "alloc/broken.h"
 #include "pages/file/pf.h"
 
 /* ---- limits ---- */

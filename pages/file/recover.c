@@ -193,7 +193,8 @@ static quire_status pf_scan_batch(struct pf_scan *scan,
     rc = pf_scan_record(scan, &frag, pos, rec, &tail, whole);
     if (rc == QUIRE_OK && *whole)
         *whole = rec->batch_off == off && pf_same_span(&rec->span, span) &&
-                 tail.batch_sum == XXH3_64bits_digest(&hash);
+                 (tail.batch_sum == XXH3_64bits_digest(&hash) ||
+                  ra_broken(RA_BROKEN_BATCH_SUM));
     return rc;
 }
 
@@ -400,7 +401,7 @@ static quire_status pf_rewrite_tail(struct pf_scan *scan,
     bool moved = true;
     quire_status rc;
 
-    if (last->rev == base->rec.rev)
+    if (last->rev == base->rec.rev || ra_broken(RA_BROKEN_TAIL_KEPT))
         return QUIRE_OK;
     scan->other_off = 0;
     while (head.rec.rev < last->rev) {
@@ -413,6 +414,8 @@ static quire_status pf_rewrite_tail(struct pf_scan *scan,
         if (rc != QUIRE_OK)
             return rc;
     }
+    if (ra_broken(RA_BROKEN_TAIL_UNSYNCED))
+        return QUIRE_OK;
     rc = pf_sync(scan->file);
     return rc == QUIRE_UNDECIDED ? QUIRE_IO : rc;
 }
@@ -479,6 +482,8 @@ static quire_status pf_recover_writer(struct pf_scan *scan,
     file->last = *last;
     file->frontier = last->frontier;
     file->incarnation = scan->incarnation + 1; /* PF-8 */
+    if (ra_broken(RA_BROKEN_INCARNATION))
+        file->incarnation = scan->incarnation;
     return pf_zero_start(file);
 }
 

@@ -268,6 +268,7 @@ static quire_status pf_super_put(struct pf_file *file,
 quire_status pf_super_write(struct pf_file *file, const struct pf_record *rec)
 {
     struct pf_super super = file->super;
+    unsigned slot = !file->super_slot;
     quire_status rc;
 
     QUIRE_ASSERT(!file->rdonly);
@@ -287,12 +288,16 @@ quire_status pf_super_write(struct pf_file *file, const struct pf_record *rec)
     super.sum = rec->sum;
     super.stored_len = rec->stored_len;
     super.time_us = rec->time_us;
-    rc = pf_super_put(file, &super, !file->super_slot);
+    if (ra_broken(RA_BROKEN_SUPER_INPLACE))
+        slot = file->super_slot;
+    else if (ra_broken(RA_BROKEN_SUPER_ONE))
+        slot = 0;
+    rc = pf_super_put(file, &super, slot);
     if (rc != QUIRE_OK)
         return rc;
     file->super_other = file->super.rev;
     file->super = super;
-    file->super_slot = !file->super_slot;
+    file->super_slot = slot;
     pf_note(&file->log_bytes, 0);
     return QUIRE_OK;
 }
