@@ -34,10 +34,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <xxhash.h>
 
 #include "tests/test.h"
 
 #define CRASH_SUBSET_MAX 10u /* sectors of which all subsets are tried */
+#define CRASH_SAMPLES 8u     /* states of more, at each sync */
 
 enum crash_kind {
     CRASH_EV_WRITE,      /* file, off, len, bytes */
@@ -80,8 +82,10 @@ struct crash_handle {
 };
 
 struct crash_rec {
-    struct quire_io io;           /* immutable */
-    const struct quire_io *inner; /* immutable */
+    struct quire_io io;                                 /* immutable */
+    const struct quire_io *inner;                       /* immutable */
+    void (*hook)(void *arg, bool sync, size_t written); /* immutable */
+    void *hook_arg;                                     /* immutable */
     pthread_mutex_t lock;
     struct crash_event *events; /* under lock */
     uint64_t nevents;           /* under lock */
@@ -112,6 +116,12 @@ static uint64_t crash_add_locked(struct crash_rec *rec, struct crash_event ev)
     at = crash_add(rec, ev);
     pthread_mutex_unlock(&rec->lock);
     return at;
+}
+
+static void crash_call_hook(struct crash_rec *rec, bool sync, size_t written)
+{
+    if (rec->hook != NULL)
+        rec->hook(rec->hook_arg, sync, written);
 }
 
 static char *crash_strdup(const char *s)
@@ -217,9 +227,10 @@ static ssize_t crash_io_pwritev(void *ctx, void *file, const struct iovec *iov,
     struct crash_event ev = { .kind = CRASH_EV_WRITE,
                               .file = h->file,
                               .off = off };
-    ssize_t n = rec->inner->pwritev(rec->inner->ctx, h->inner, iov, iovcnt,
-                                    off);
+    ssize_t n;
 
+    crash_call_hook(rec, false, 0);
+    n = rec->inner->pwritev(rec->inner->ctx, h->inner, iov, iovcnt, off);
     if (n <= 0)
         return n;
     ev.bytes = malloc((size_t)n);
@@ -233,6 +244,7 @@ static ssize_t crash_io_pwritev(void *ctx, void *file, const struct iovec *iov,
         ev.len += part;
     }
     crash_add_locked(rec, ev);
+    crash_call_hook(rec, false, (size_t)n);
     return n;
 }
 
@@ -241,8 +253,12 @@ static int crash_io_sync(void *ctx, void *file)
     struct crash_rec *rec = ctx;
     struct crash_handle *h = file;
     struct crash_event ev = { .kind = CRASH_EV_SYNC_BEGIN, .file = h->file };
-    uint64_t begin = crash_add_locked(rec, ev);
-    int rc = rec->inner->sync(rec->inner->ctx, h->inner);
+    uint64_t begin;
+    int rc;
+
+    crash_call_hook(rec, true, 0);
+    begin = crash_add_locked(rec, ev);
+    rc = rec->inner->sync(rec->inner->ctx, h->inner);
 
     if (rc == -EINTR) /* it will be called again */
         return rc;
@@ -442,6 +458,36 @@ struct crash_figures crash_rec_figures(struct crash_rec *rec)
     }
     pthread_mutex_unlock(&rec->lock);
     return fig;
+}
+
+void crash_rec_hook(struct crash_rec *rec,
+                    void (*fn)(void *arg, bool sync, size_t written), void *arg)
+{
+    rec->hook = fn;
+    rec->hook_arg = arg;
+}
+
+static uint64_t crash_digest(uint64_t sum, const void *p, size_t nbytes)
+{
+    return XXH3_64bits_withSeed(p, nbytes, sum);
+}
+
+uint64_t crash_rec_digest(struct crash_rec *rec)
+{
+    uint64_t sum = 0;
+
+    pthread_mutex_lock(&rec->lock);
+    for (uint64_t i = 0; i < rec->nevents; i++) {
+        const struct crash_event *ev = &rec->events[i];
+        const uint64_t fields[] = { ev->kind, ev->file,  ev->mark,
+                                    ev->off,  ev->begin, ev->len };
+
+        sum = crash_digest(sum, fields, sizeof(fields));
+        if (ev->bytes != NULL)
+            sum = crash_digest(sum, ev->bytes, ev->len);
+    }
+    pthread_mutex_unlock(&rec->lock);
+    return sum;
 }
 
 /* ---- bytes that grow ---- */
@@ -958,8 +1004,9 @@ static void crash_subsets_make(struct crash_build *b, uint64_t at, size_t n)
     }
 }
 
-/* Where a sync begins: all subsets of few sectors; of many, the worst of their
- * orders, the last few writes alone, which a random choice meets too rarely. */
+/* Where a sync begins: all subsets of few sectors; of many, samples, and the
+ * worst of their orders, the last few writes alone, which a random choice meets
+ * too rarely. */
 static void crash_sync_point(struct crash_build *b, uint64_t at)
 {
     size_t n = crash_subset_sectors(b);
@@ -968,6 +1015,11 @@ static void crash_sync_point(struct crash_build *b, uint64_t at)
         crash_subsets_make(b, at, n);
     for (size_t i = 1; n > CRASH_SUBSET_MAX && i <= 8; i++) {
         struct crash_choice c = { .mode = CRASH_MODE_LAST, .last = i };
+
+        crash_state_make(b, at, &c);
+    }
+    for (size_t i = 1; n > CRASH_SUBSET_MAX && i <= CRASH_SAMPLES; i++) {
+        struct crash_choice c = crash_choose(b);
 
         crash_state_make(b, at, &c);
     }

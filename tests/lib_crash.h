@@ -49,6 +49,16 @@ void crash_rec_destroy(struct crash_rec *rec);
 const struct quire_io *crash_rec_io(struct crash_rec *rec);
 void crash_mark(struct crash_rec *rec, enum crash_mark mark, quire_rev rev);
 
+/* Call `fn` before each write and sync, and after each write with what it has
+ * written, in the thread that makes it and with no lock held: it may wait. Set
+ * while nothing is recorded. */
+void crash_rec_hook(struct crash_rec *rec,
+                    void (*fn)(void *arg, bool sync, size_t written),
+                    void *arg);
+
+/* A number that is the same for equal recordings. */
+uint64_t crash_rec_digest(struct crash_rec *rec);
+
 struct crash_figures {
     uint64_t events;
     uint64_t writes;
@@ -72,7 +82,7 @@ struct crash_plan {
     uint64_t nstates; /* how many to build, at random points */
     uint64_t first;   /* number of the first event that may be the last */
     bool exhaustive;  /* also, at each sync, all subsets of up to 10 sectors,
-                         and of more the last few writes */
+                         and of more samples and the last few writes */
     enum crash_lie lie;
 };
 
