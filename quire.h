@@ -29,7 +29,7 @@
  *   - Every call that can fail returns a quire_status; QUIRE_OK is 0, failures
  *     are negative. A failed call has changed nothing visible, unless it says
  *     otherwise, and its out parameters are untouched or NULL.
- *   - The library keeps no global state, installs no signal handler, prints
+ *   - The library keeps no global state (but for quire_simd_use()), installs no signal handler, prints
  *     nothing, and does not abort: misuse is a status in every build.
  *   - Threads need no registration. A struct quire may be used by any number
  *     of threads at once; a transaction, and the trees and cursors opened in
@@ -129,6 +129,21 @@ QUIRE_API const char *quire_error_detail(void);
 
 /* The library's version as "major.minor.patch". Static. */
 QUIRE_API const char *quire_version(void);
+
+/*
+ * Which instructions pages are searched with: "avx512", "avx2", "sse2", "neon"
+ * or "plain". The best that the processor has is found out at the first search;
+ * quire_simd_use() chooses another, for measurements and tests (NULL: the best
+ * again). All give the same answers: this one setting is the process's, not a
+ * store's. quire_simd_variant(i) names those that can run here, best first, and
+ * is NULL behind the last.
+ *
+ * Returns: QUIRE_OK; NOTFOUND: no such variant, or the processor lacks it.
+ * Context: any thread, at any time. Strings are static.
+ */
+QUIRE_API const char *quire_simd(void);
+QUIRE_API const char *quire_simd_variant(unsigned i);
+QUIRE_API quire_status quire_simd_use(const char *name) QUIRE_MUST_CHECK;
 
 /* ---------------------------------------------------------------------- */
 /* What an embedder may replace                                           */
@@ -512,6 +527,30 @@ QUIRE_API quire_status quire_read(struct quire_txn *txn,
                                   const struct quire_val *key, uint64_t off,
                                   void *buf, size_t cap,
                                   uint64_t *size) QUIRE_MUST_CHECK;
+
+/* One look-up of quire_get_many(). */
+struct quire_lookup {
+    struct quire_val key; /* in */
+    void *buf;            /* in: where the value goes; NULL if cap is 0 */
+    size_t cap;           /* in: bytes of it, at most */
+    uint64_t size;        /* out: the value's whole length; 0 if not found */
+    quire_status status;  /* out: QUIRE_OK; NOTFOUND */
+};
+
+/*
+ * Look many keys up, each as quire_read() from byte 0 does. For keys of which
+ * the pages are cached this takes a fraction of the time of as many single
+ * look-ups, since they wait for memory together; sorted keys help, but need
+ * not be. Takes no pin.
+ *
+ * Returns: QUIRE_OK: each look-up has its `status`. NOMEM, IO, CORRUPT: one
+ *          of them failed and has this status, and those behind it may have
+ *          none. MISUSE (a NULL pointer).
+ */
+QUIRE_API quire_status quire_get_many(struct quire_txn *txn,
+                                      struct quire_tree *tree,
+                                      struct quire_lookup *lookups,
+                                      size_t nlookups) QUIRE_MUST_CHECK;
 
 /* ---- cursors ---- */
 

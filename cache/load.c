@@ -107,6 +107,15 @@ const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
                                 memory_order_relaxed);
 }
 
+void pc_prefetch(const struct pc_cache *cache, const pc_hint *hint)
+{
+    /* relaxed: whatever it names is fetched in vain at worst */
+    uint32_t at = atomic_load_explicit(hint, memory_order_relaxed);
+
+    if (at < cache->nframes)
+        __builtin_prefetch(&cache->frames[at]);
+}
+
 bool pc_pin_frame(struct pc_cache *cache, uint32_t frame, uint64_t key)
 {
     pc_state s;

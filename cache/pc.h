@@ -70,6 +70,9 @@ void pc_grace(void);
 const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
                    uint32_t *frame);
 
+/* Fetch what a pc_get() by this hint will look at first. */
+void pc_prefetch(const struct pc_cache *cache, const pc_hint *hint);
+
 /* Pin the page found in `frame` by pc_get() in this read section. false: it
  * has gone meanwhile; treat as a miss. */
 bool pc_pin_frame(struct pc_cache *cache, uint32_t frame,

@@ -34,10 +34,11 @@ static bool parts_ok(const struct pg_image *img)
                      img->n, &lay);
         return img->sums_off == lay.sums && img->lower_off == lay.lower &&
                img->upper_off == lay.upper && img->heads_off == lay.heads &&
-               img->hints_off == lay.hints && img->slots_off == lay.slots &&
+               img->children_off == lay.children &&
+               img->slots_off == lay.slots && img->fps_off == lay.fps &&
                img->recs_off == lay.recs && img->ages_off == 0;
     }
-    return img->nchain == 0 && img->hints_off == 0 &&
+    return img->nchain == 0 && img->children_off == 0 && img->fps_off == 0 &&
            part_ok(img->lower_off, img->lower_len, 1, &end) &&
            part_ok(img->upper_off, img->upper_len, 1, &end) &&
            part_ok(img->heads_off, img->slot_cap * 4u, 4, &end) &&
@@ -113,6 +114,9 @@ static bool slots_ok(const struct pg_image *img)
             return false;
         if (pg_heads(img)[i] != pg_head(rec.suffix, rec.suffix_len))
             return false;
+        if (img->fps_off != 0 &&
+            pg_fps(img)[i] != pg_fp(rec.suffix, rec.suffix_len))
+            return false;
         if (i > 0 && pg_cmp(before.suffix, before.suffix_len, rec.suffix,
                             rec.suffix_len) >= 0)
             return false;
@@ -122,6 +126,9 @@ static bool slots_ok(const struct pg_image *img)
             pg_image_key_cmp(img, i, f.upper.data, f.upper.size) >= 0)
             return false;
         if (!value_ok(img, &rec))
+            return false;
+        if (img->children_off != 0 &&
+            pg_image_child_at(img, i)->id != pg_ref_peek_id(rec.val))
             return false;
         if (work) {
             if (pg_at(img, img->ages_off)[i] > 1)

@@ -222,8 +222,7 @@ static quire_status body_walk(const struct combine *c, const struct body *b,
         if (rc != QUIRE_OK)
             return rc;
         if (build != NULL)
-            pg_build_slot(build, build->img->recs_off + (uint32_t)off,
-                          rec.suffix, rec.suffix_len);
+            pg_build_slot(build, build->img->recs_off + (uint32_t)off, &rec);
         off += rec.size;
     }
     if (off != b->recs_len)
@@ -395,7 +394,7 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
     while (merge_next(&m, &rec)) {
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
-        pg_build_slot(&build, off, rec.suffix, rec.suffix_len);
+        pg_build_slot(&build, off, &rec);
         memcpy(pg_at_mut(build.img, off), rec.start, rec.size);
         off += rec.size;
     }

@@ -3,21 +3,27 @@
  *
  * An image is one segment, the same for leaves and inner pages:
  *
- *   +--------+------+--------+-------+-------+-------+-------+---------------+
- *   | header | sums | fences | heads | hints | slots | ages  | records       |
- *   |        | u64  | bytes  | u32   | u32   | u16   | u8    | (pg_impl.h)   |
- *   +--------+------+--------+-------+-------+-------+-------+---------------+
+ *   +--------+--------+-----+-------+-------+----------+------+------+---------+
+ *   | header | fences | fps | slots | heads | children | sums | ages | records |
+ *   |        | bytes  | u8  | u16   | u32   | 16 bytes | u64  | u8   |         |
+ *   +--------+--------+-----+-------+-------+----------+------+------+---------+
  *
- * A committed image has exact arrays and its records in key order; it has sums
- * (of the fragments below the newest, which the next delta must name), hints
- * (inner pages), no ages. A working image has ages, no sums and hints, slack in
- * the arrays, and its records in any order with garbage between them.
+ * A committed image has exact arrays and its records in key order; it has
+ * fingerprints (leaves), what is to be known of children (inner pages), sums
+ * (of the fragments below the newest, which the next delta must name), no ages.
+ * A working image has ages, none of the others, slack in the arrays, and its
+ * records in any order with garbage between them.
  *
  * All keys of a page begin with the common prefix of its fences, which is
  * stored once, in the lower fence. What follows is the suffix; its first four
- * bytes are the head. A search compares the prefix once, then bisects the heads
- * (a dense array of integers, without a branch to mispredict), and looks at
- * records only where heads are equal. With well-spread keys that is one record.
+ * bytes are the head. There are two searches. A seek compares the prefix once,
+ * then finds its place among the heads (a dense array of integers, without a
+ * branch to mispredict), and looks at records only where heads are equal. With
+ * well-spread keys that is one record. A look-up in a committed leaf compares
+ * the fingerprints of all suffixes instead, 16 to 64 at a time, and looks at
+ * the records where they are equal. It touches three bytes a record where a
+ * seek has six in its way, and they lie beside the header: all lines are asked
+ * for at once, before the page is known to be the right one.
  *
  * Traps: a short suffix is zero padded in its head, so "a" and "a\0" have equal
  * heads; only full suffixes settle that. A page without an upper fence has no
@@ -25,9 +31,10 @@
  */
 #include "pages/pg_impl.h"
 
-static_assert(sizeof(struct pg_image) % 8 == 0, "sums follow the header");
+static_assert(sizeof(struct pg_image) % 8 == 0, "what follows is aligned");
+static_assert(offsetof(struct pg_image, recs_off) < 64, "one cache line");
 static_assert(PG_IMAGE_MAX / PG_REC_ALIGN <= 65536, "slots are 16 bits");
-static_assert(sizeof(pg_hint) == 4, "a hint has the size of its integer");
+static_assert(sizeof(struct pg_child) == 16, "four to a cache line");
 
 size_t pg_rec_write(uint8_t *to, enum pg_entry entry, const void *s1,
                     size_t s1_len, const void *s2, size_t s2_len,
@@ -89,23 +96,6 @@ enum pg_entry pg_image_value(const struct pg_image *img, unsigned i,
     return rec.entry;
 }
 
-/* The first of `n` ascending heads that is >= `head`. The step is an AND with
- * an all-ones or all-zeros mask, so that no branch depends on the data. */
-static unsigned heads_seek(const uint32_t *heads, unsigned n, uint32_t head)
-{
-    const uint32_t *base = heads;
-
-    if (n == 0)
-        return 0;
-    while (n > 1) {
-        unsigned half = n / 2;
-
-        base += half & (0u - (unsigned)(base[half - 1] < head));
-        n -= half;
-    }
-    return (unsigned)(base - heads) + (*base < head);
-}
-
 /* Compare the suffix of slot `i` with a suffix. */
 static int suffix_cmp(const struct pg_image *img, unsigned i,
                       const uint8_t *suffix, size_t len)
@@ -119,6 +109,7 @@ static int suffix_cmp(const struct pg_image *img, unsigned i,
 unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
                        bool *found)
 {
+    const struct pg_simd *simd = pg_simd_now();
     const uint32_t *heads = pg_heads(img);
     const uint8_t *suffix = key;
     uint32_t head;
@@ -135,7 +126,7 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
         len -= img->prefix_len;
     }
     head = pg_head(suffix, len);
-    lo = heads_seek(heads, img->n, head);
+    lo = simd->seek(heads, img->n, head);
     if (lo == img->n || heads[lo] != head)
         return lo;
 
@@ -150,7 +141,7 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
         return lo;
     hi = head == UINT32_MAX
              ? img->n
-             : lo + heads_seek(heads + lo, img->n - lo, head + 1);
+             : lo + simd->seek(heads + lo, img->n - lo, head + 1);
     while (lo < hi) {
         unsigned mid = lo + (hi - lo) / 2;
 
@@ -165,6 +156,108 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
             hi = mid;
     }
     return lo;
+}
+
+/* Ask for the records of the slots `from` + i, for each bit i: two cache lines,
+ * since values are wanted too. One in 256 matches by chance. All that do are
+ * fetched at once, so that the wrong ones cost no wait of their own. */
+static inline __attribute__((always_inline)) void bits_prefetch(
+    const struct pg_image *img, unsigned from, uint64_t bits)
+{
+    for (; bits != 0; bits &= bits - 1) {
+        const uint8_t *p = pg_rec_at(img,
+                                     from + (unsigned)__builtin_ctzll(bits));
+
+        __builtin_prefetch(p);
+        __builtin_prefetch(p + 64);
+    }
+}
+
+/* Which of these slots has this suffix; img->n: none. */
+static inline unsigned bits_find(const struct pg_image *img, unsigned from,
+                                 uint64_t bits, const uint8_t *suffix,
+                                 size_t len)
+{
+    for (; bits != 0; bits &= bits - 1) {
+        unsigned i = from + (unsigned)__builtin_ctzll(bits);
+        struct pg_rec rec;
+
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        if (rec.suffix_len == len &&
+            (len == 0 || memcmp(rec.suffix, suffix, len) == 0))
+            return i;
+    }
+    return img->n;
+}
+
+static inline uint64_t match_at(const struct pg_image *img, unsigned from,
+                                uint8_t fp)
+{
+    unsigned n = (unsigned)ra_min_u64(img->n - from, PG_MATCH_MAX);
+
+    return pg_simd_now()->match(pg_fps(img) + from, n, fp);
+}
+
+void pg_image_probe(const struct pg_image *img, const void *key, size_t len,
+                    struct pg_probe *probe)
+{
+    const uint8_t *suffix = key;
+
+    QUIRE_ASSERT(img->fps_off != 0);
+    memset(probe->bits, 0, sizeof(probe->bits));
+    probe->none = false;
+    if (img->prefix_len != 0) {
+        if (len < img->prefix_len ||
+            memcmp(key, pg_at(img, img->lower_off), img->prefix_len) != 0) {
+            probe->none = true;
+            return;
+        }
+        suffix += img->prefix_len;
+        len -= img->prefix_len;
+    }
+    probe->suffix = suffix;
+    probe->len = len;
+    probe->fp = pg_fp(suffix, len);
+    for (unsigned w = 0; w < PG_PROBE_WORDS && w * PG_MATCH_MAX < img->n; w++) {
+        probe->bits[w] = match_at(img, w * PG_MATCH_MAX, probe->fp);
+        bits_prefetch(img, w * PG_MATCH_MAX, probe->bits[w]);
+    }
+}
+
+unsigned pg_image_probe_end(const struct pg_image *img,
+                            const struct pg_probe *probe)
+{
+    unsigned from = 0;
+    unsigned i;
+
+    if (probe->none)
+        return img->n;
+    for (unsigned w = 0; w < PG_PROBE_WORDS; w++, from += PG_MATCH_MAX) {
+        i = bits_find(img, from, probe->bits[w], probe->suffix, probe->len);
+        if (i < img->n)
+            return i;
+    }
+    for (; from < img->n; from += PG_MATCH_MAX) {
+        i = bits_find(img, from, match_at(img, from, probe->fp), probe->suffix,
+                      probe->len);
+        if (i < img->n)
+            return i;
+    }
+    return img->n;
+}
+
+unsigned pg_image_find(const struct pg_image *img, const void *key, size_t len)
+{
+    struct pg_probe probe;
+    unsigned i;
+    bool found;
+
+    if (img->fps_off == 0) {
+        i = pg_image_seek(img, key, len, &found);
+        return found ? i : img->n;
+    }
+    pg_image_probe(img, key, len, &probe);
+    return pg_image_probe_end(img, &probe);
 }
 
 unsigned pg_image_child(const struct pg_image *img, const void *key, size_t len,
@@ -219,15 +312,6 @@ bool pg_image_upper(const struct pg_image *img, struct quire_val *fence)
     return true;
 }
 
-pg_hint *pg_image_hint(const struct pg_image *img, unsigned i)
-{
-    if (img->hints_off == 0)
-        return NULL;
-    QUIRE_ASSERT(i < img->n);
-    /* The one part of a committed image that changes: so const ends here. */
-    return (pg_hint *)(uintptr_t)pg_at(img, img->hints_off) + i;
-}
-
 void pg_image_bytes(const struct pg_image *img, struct quire_val *bytes)
 {
     QUIRE_ASSERT(!pg_kind_slotted(img->kind));
@@ -256,20 +340,29 @@ size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
 {
     size_t off = sizeof(struct pg_image);
 
-    lay->sums = (uint32_t)off;
-    off += nchain * sizeof(uint64_t);
     lay->lower = (uint32_t)off;
     off += lower_len;
     lay->upper = (uint32_t)off;
     off += upper_len;
-    off = ra_round_up(off, 4);
-    lay->heads = (uint32_t)off;
-    off += n * sizeof(uint32_t);
-    lay->hints = kind == PG_INNER ? (uint32_t)off : 0;
-    if (kind == PG_INNER)
-        off += n * sizeof(pg_hint);
+    lay->fps = kind == PG_LEAF ? (uint32_t)off : 0;
+    if (kind == PG_LEAF)
+        off += n;
+    off = ra_round_up(off, sizeof(uint16_t));
     lay->slots = (uint32_t)off;
     off += n * sizeof(uint16_t);
+    off = ra_round_up(off, sizeof(uint32_t));
+    lay->heads = (uint32_t)off;
+    off += n * sizeof(uint32_t);
+    lay->children = 0;
+    if (kind == PG_INNER) {
+        off = ra_round_up(off, sizeof(pg_id));
+        lay->children = (uint32_t)off;
+        off += n * sizeof(struct pg_child);
+    }
+    if (nchain != 0)
+        off = ra_round_up(off, sizeof(uint64_t));
+    lay->sums = (uint32_t)off;
+    off += nchain * sizeof(uint64_t);
     off = ra_round_up(off, PG_REC_ALIGN);
     lay->recs = (uint32_t)off;
     return off;
@@ -283,7 +376,6 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     size_t upper_len = fences->has_upper ? fences->upper.size : 0;
     struct pg_layout lay;
     size_t recs_off;
-    uint32_t upper_end, slots_end;
 
     cap = ra_min_u64(cap, PG_IMAGE_MAX);
     /* first, so that no product below can wrap: n <= 2^18 */
@@ -312,22 +404,21 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     img->sums_off = lay.sums;
     img->heads_off = lay.heads;
     img->slots_off = lay.slots;
-    img->hints_off = lay.hints;
+    img->fps_off = lay.fps;
+    img->children_off = lay.children;
     img->recs_off = lay.recs;
     img->birth = ref->birth;
     img->id = ref->id;
+    /* Also the gaps that alignment leaves: no byte of an image is by chance. */
+    memset(pg_at_mut(img, lay.lower), 0, recs_off - lay.lower);
     pg_copy(pg_at_mut(img, lay.sums), sums, ref->nchain * sizeof(uint64_t));
     pg_copy(pg_at_mut(img, lay.lower), fences->lower.data, fences->lower.size);
     pg_copy(pg_at_mut(img, lay.upper), fences->upper.data, upper_len);
-    /* The gaps that alignment leaves: no byte of an image is by chance. */
-    upper_end = lay.upper + (uint32_t)upper_len;
-    memset(pg_at_mut(img, upper_end), 0, lay.heads - upper_end);
-    slots_end = lay.slots + (uint32_t)(n * sizeof(uint16_t));
-    memset(pg_at_mut(img, slots_end), 0, lay.recs - slots_end);
-    for (unsigned i = 0; lay.hints != 0 && i < n; i++)
-        atomic_init(pg_image_hint(img, i), PG_HINT_NONE);
 
     b->img = img;
+    b->fps = lay.fps != 0 ? pg_at_mut(img, lay.fps) : NULL;
+    b->children = lay.children != 0 ? (void *)pg_at_mut(img, lay.children)
+                                    : NULL;
     b->heads = (uint32_t *)(void *)pg_at_mut(img, lay.heads);
     b->slots = (uint16_t *)(void *)pg_at_mut(img, lay.slots);
     b->n = 0;
@@ -387,7 +478,7 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
         pg_rec_trim(img, i, &rec);
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
-        pg_build_slot(&b, off, rec.suffix, rec.suffix_len);
+        pg_build_slot(&b, off, &rec);
         off += (uint32_t)pg_rec_write(pg_at_mut(b.img, off), rec.entry,
                                       rec.suffix, rec.suffix_len, NULL, 0,
                                       rec.val, rec.val_len);

@@ -132,6 +132,21 @@ size_t pg_varint_decode(const uint8_t *buf, size_t len, uint64_t *value);
 /* Where a reader remembers the cache frame of a child; the cache's pc_hint. */
 typedef _Atomic uint32_t pg_hint;
 
+/*
+ * Beside each child of a committed inner image. `hint` and `where` are all that
+ * ever changes in a committed image: whoever uses them verifies them, or asks
+ * for nothing but a prefetch. atomic, relaxed.
+ */
+struct pg_child {
+    pg_id id; /* immutable; as in the child's reference */
+    pg_hint hint;
+    /* Where the child's image was, in units of PG_WHERE from this one; 0: not
+     * known. To fetch it before the cache has been asked for it. */
+    _Atomic int32_t where;
+};
+
+#define PG_WHERE 4096 /* bytes: the smallest segment, to which all align */
+
 #define PG_HINT_NONE UINT32_MAX
 
 /* How an entry's value is to be read. */
@@ -149,32 +164,35 @@ enum pg_entry {
  */
 struct pg_image {
     uint32_t magic;
-    uint8_t kind;        /* enum pg_kind */
-    uint8_t level;       /* 0: leaf */
-    uint8_t flags;       /* PG_IMAGE_* */
-    uint8_t nchain;      /* links below the newest fragment */
-    uint32_t cap;        /* bytes of the segment that may be used */
-    uint32_t used;       /* bytes: end of the records */
+    uint8_t kind;   /* enum pg_kind */
+    uint8_t level;  /* 0: leaf */
+    uint8_t flags;  /* PG_IMAGE_* */
+    uint8_t nchain; /* links below the newest fragment */
+    /* What a search needs, within the first cache line. */
     uint32_t n;          /* slots, tombstones included */
     uint32_t ntomb;      /* of these, tombstones */
-    uint32_t nchanged;   /* of these, changed by the owning transaction */
-    uint32_t slot_cap;   /* slots that there is room for */
-    uint32_t garbage;    /* bytes of records no slot points to */
-    uint32_t tomb_bytes; /* bytes of the tombstones' records */
-    uint32_t lower_len;  /* bytes of the lower fence: least possible key */
-    uint32_t upper_len;  /* bytes of the upper fence: keys are below it */
     uint32_t prefix_len; /* bytes that all keys begin with, left out in slots:
                              the common prefix of the fences */
     uint32_t lower_off;
+    uint32_t fps_off;      /* u8[n], committed leaves: fingerprints; else 0 */
+    uint32_t slots_off;    /* u16[slot_cap]: record offsets / 4 */
+    uint32_t heads_off;    /* u32[slot_cap]: first key bytes after the prefix */
+    uint32_t children_off; /* struct pg_child[n], committed inner images; else
+                              0 */
+    uint32_t recs_off;     /* records, or an overflow page's bytes */
+    uint32_t used;         /* bytes: end of the records */
+    uint32_t cap;          /* bytes of the segment that may be used */
+    uint32_t lower_len;    /* bytes of the lower fence: least possible key */
+    uint32_t upper_len;    /* bytes of the upper fence: keys are below it */
     uint32_t upper_off;
-    uint32_t sums_off;  /* u64[nchain]: checksums of the chain's links */
-    uint32_t heads_off; /* u32[slot_cap]: first key bytes after the prefix */
-    uint32_t slots_off; /* u16[slot_cap]: record offsets / 4 */
-    uint32_t ages_off;  /* u8[slot_cap], working images: 1 changed; else 0 */
-    uint32_t hints_off; /* pg_hint[n], committed inner images; else 0 */
-    uint32_t recs_off;  /* records, or an overflow page's bytes */
-    quire_rev birth;    /* committed: of the newest fragment */
-    pg_id id;           /* committed: image id */
+    uint32_t sums_off;   /* u64[nchain]: checksums of the chain's links */
+    uint32_t ages_off;   /* u8[slot_cap], working images: 1 changed; else 0 */
+    uint32_t slot_cap;   /* slots that there is room for */
+    uint32_t nchanged;   /* of the slots, changed by the owning transaction */
+    uint32_t garbage;    /* bytes of records no slot points to */
+    uint32_t tomb_bytes; /* bytes of the tombstones' records */
+    quire_rev birth;     /* committed: of the newest fragment */
+    pg_id id;            /* committed: image id */
 };
 
 #define PG_IMAGE_WORK 1u      /* a working image */
@@ -204,6 +222,45 @@ enum pg_entry pg_image_value(const struct pg_image *img, unsigned i,
 unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
                        bool *found);
 
+/*
+ * The slot whose key is `key`, tombstones included; img->n: there is none. In
+ * committed leaves by fingerprints, which touch fewer cache lines than
+ * pg_image_seek().
+ */
+unsigned pg_image_find(const struct pg_image *img, const void *key, size_t len);
+
+/*
+ * The same in two steps, for committed leaves: the first finds out which
+ * records it may be and asks for their cache lines, the second looks at them.
+ * Between the two there is time for other look-ups. `key` is needed for both.
+ */
+#define PG_PROBE_WORDS 4u
+struct pg_probe {
+    const uint8_t *suffix;
+    size_t len;                    /* bytes of the suffix */
+    uint64_t bits[PG_PROBE_WORDS]; /* slots to look at, of the first ones */
+    uint8_t fp;
+    bool none; /* the key does not begin with the page's prefix */
+};
+void pg_image_probe(const struct pg_image *img, const void *key, size_t len,
+                    struct pg_probe *probe);
+unsigned pg_image_probe_end(const struct pg_image *img,
+                            const struct pg_probe *probe);
+
+/* Ask for the cache lines that pg_image_find() will read in a committed leaf
+ * of the common sort. (Always inline: compilers drop calls of functions that
+ * do nothing but prefetch.) */
+static inline __attribute__((always_inline)) void pg_image_prefetch(
+    const struct pg_image *img)
+{
+    const char *p = (const char *)img;
+
+    /* Header, fences, fingerprints and slots of 130 records: more is not worth
+     * it, less is likely to be wasted. */
+    for (unsigned i = 0; i < 9; i++)
+        __builtin_prefetch(p + 64 * i);
+}
+
 /* Inner pages: the slot of the child that holds `key`, which is not below the
  * lower fence; with `below`, the child that holds the greatest keys below
  * `key` (slot 0 when `key` is the lower fence). Tombstones are passed over to
@@ -220,8 +277,53 @@ int pg_image_key_cmp(const struct pg_image *img, unsigned i, const void *key,
 void pg_image_lower(const struct pg_image *img, struct quire_val *fence);
 bool pg_image_upper(const struct pg_image *img, struct quire_val *fence);
 
-/* The hint beside slot `i` of a committed inner image; NULL elsewhere. */
-pg_hint *pg_image_hint(const struct pg_image *img, unsigned i);
+/* Slot `i` of a committed inner image; NULL elsewhere. */
+static inline struct pg_child *pg_image_child_at(const struct pg_image *img,
+                                                 unsigned i)
+{
+    /* The one part of a committed image that changes: so const ends here. */
+    char *children = (char *)(uintptr_t)img + img->children_off;
+
+    if (img->children_off == 0)
+        return NULL;
+    QUIRE_ASSERT(i < img->n);
+    return (struct pg_child *)(void *)children + i;
+}
+
+/* Its hint, or NULL. */
+static inline pg_hint *pg_image_hint(const struct pg_image *img, unsigned i)
+{
+    struct pg_child *child = pg_image_child_at(img, i);
+
+    return child == NULL ? NULL : &child->hint;
+}
+
+/* Fetch the image of `child` of `img`, from where it was last seen. */
+static inline __attribute__((always_inline)) void pg_child_prefetch(
+    const struct pg_image *img, const struct pg_child *child)
+{
+    int32_t where = atomic_load_explicit(&child->where, memory_order_relaxed);
+
+    if (where != 0)
+        pg_image_prefetch(
+            (const struct pg_image *)((uintptr_t)img +
+                                      (uintptr_t)((intptr_t)where * PG_WHERE)));
+}
+
+/* Remember that it is at `at`. */
+static inline void pg_child_seen(const struct pg_image *img,
+                                 struct pg_child *child,
+                                 const struct pg_image *at)
+{
+    intptr_t diff = (intptr_t)((uintptr_t)at - (uintptr_t)img);
+    int32_t where = 0;
+
+    if (diff % PG_WHERE == 0 && diff / PG_WHERE <= INT32_MAX &&
+        diff / PG_WHERE >= INT32_MIN)
+        where = (int32_t)(diff / PG_WHERE);
+    if (atomic_load_explicit(&child->where, memory_order_relaxed) != where)
+        atomic_store_explicit(&child->where, where, memory_order_relaxed);
+}
 
 /* An overflow page's bytes. */
 void pg_image_bytes(const struct pg_image *img, struct quire_val *bytes);
@@ -237,8 +339,8 @@ bool pg_check_image(const struct pg_image *img);
  * In inner pages the padding of references counts, so that it is a bound. */
 size_t pg_work_content(const struct pg_image *img);
 
-/* Most bytes that one more entry adds to the above: the whole key, and the
- * hint of an inner page, are counted. */
+/* Most bytes that one more entry adds to the above: the whole key, and what
+ * an inner page has beside its slot, are counted. */
 size_t pg_entry_bytes(size_t key_len, size_t val_len);
 
 /* An empty working image, WHOLE, in `seg` of `cap` bytes; `upper` NULL: none.

@@ -14,6 +14,7 @@
 #define QUIRE_PAGES_PG_IMPL_H
 
 #include <assert.h>
+#include <stdatomic.h>
 
 #include "pages/pg.h"
 
@@ -23,6 +24,11 @@
 
 /* Bytes of a working image's slot: head, offset, age. */
 #define PG_WORK_SLOT 7u
+
+/* Bytes of a committed image's slot: offset, head, and a leaf's fingerprint or
+ * what is beside an inner page's child. */
+#define PG_LEAF_SLOT 7u
+#define PG_INNER_SLOT 22u
 
 /* ---- byte strings that may be empty, and then have no address ---- */
 
@@ -81,6 +87,50 @@ static inline bool pg_zero(const uint8_t *p, size_t len)
     for (size_t i = 0; i < len; i++)
         any |= p[i];
     return any == 0;
+}
+
+/*
+ * A fingerprint: eight bits that depend on every bit of a suffix and on its
+ * length. A multiply-and-fold hash, eight bytes a step; its top byte is best
+ * mixed. It need only spread: equal fingerprints are settled by the keys.
+ */
+static inline uint8_t pg_fp(const uint8_t *p, size_t len)
+{
+    uint64_t h = len * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio */
+    uint64_t tail = 0;
+
+    for (; len >= 8; p += 8, len -= 8) {
+        h = (h ^ ra_le64(p)) * UINT64_C(0xd6e8feb86659fd93); /* odd, half of
+                                                        its bits are set */
+        h ^= h >> 32;
+    }
+    for (size_t i = 0; i < len; i++)
+        tail |= (uint64_t)p[i] << (8 * i);
+    return (uint8_t)((h ^ tail) * UINT64_C(0xd6e8feb86659fd93) >> 56);
+}
+
+/* ---- searching with vectors (simd.c) ---- */
+
+#define PG_MATCH_MAX 64u /* fingerprints matched by one call */
+
+struct pg_simd {
+    const char *name;
+    /* How many of `n` ascending heads are below `head`. */
+    unsigned (*seek)(const uint32_t *heads, unsigned n, uint32_t head);
+    /* Bit i: fps[i] == fp; n <= PG_MATCH_MAX. */
+    uint64_t (*match)(const uint8_t *fps, unsigned n, uint8_t fp);
+};
+
+/* NULL before the first search; atomic, relaxed: it points to constants. */
+extern const struct pg_simd *_Atomic pg_simd_chosen;
+const struct pg_simd *pg_simd_choose(void);
+
+static inline const struct pg_simd *pg_simd_now(void)
+{
+    const struct pg_simd *v = atomic_load_explicit(&pg_simd_chosen,
+                                                   memory_order_relaxed);
+
+    return QUIRE_LIKELY(v != NULL) ? v : pg_simd_choose();
 }
 
 /* ---- records ---- */
@@ -208,6 +258,11 @@ static inline const uint16_t *pg_slots(const struct pg_image *img)
     return (const uint16_t *)(const void *)pg_at(img, img->slots_off);
 }
 
+static inline const uint8_t *pg_fps(const struct pg_image *img)
+{
+    return pg_at(img, img->fps_off);
+}
+
 static inline const uint8_t *pg_rec_at(const struct pg_image *img, unsigned i)
 {
     return pg_at(img, (uint32_t)pg_slots(img)[i] * PG_REC_ALIGN);
@@ -249,12 +304,13 @@ size_t pg_fences_prefix(const struct pg_fences *f);
 
 /* Offsets of a committed image's parts (PG-6). */
 struct pg_layout {
-    uint32_t sums;
     uint32_t lower;
     uint32_t upper;
-    uint32_t heads;
-    uint32_t hints; /* 0 in leaves */
+    uint32_t fps; /* 0 in inner pages */
     uint32_t slots;
+    uint32_t heads;
+    uint32_t children; /* 0 in leaves */
+    uint32_t sums;
     uint32_t recs;
 };
 
@@ -267,9 +323,11 @@ size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
 
 struct pg_build {
     struct pg_image *img;
+    uint8_t *fps; /* NULL in inner pages */
     uint32_t *heads;
     uint16_t *slots;
-    uint32_t n; /* records so far */
+    struct pg_child *children; /* NULL in leaves */
+    uint32_t n;                /* records so far */
 };
 
 /*
@@ -280,13 +338,20 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
                     const uint64_t *sums, const struct pg_fences *fences,
                     size_t n, size_t recs_len, void *seg, size_t cap);
 
-/* Enter the record that the caller has written, or will write, at `off` bytes
- * from the image's start. */
+/* Enter the record `rec`, which the caller has written, or will write, at `off`
+ * bytes from the image's start. */
 static inline void pg_build_slot(struct pg_build *b, uint32_t off,
-                                 const uint8_t *suffix, size_t suffix_len)
+                                 const struct pg_rec *rec)
 {
-    b->heads[b->n] = pg_head(suffix, suffix_len);
+    b->heads[b->n] = pg_head(rec->suffix, rec->suffix_len);
     b->slots[b->n] = (uint16_t)(off / PG_REC_ALIGN);
+    if (b->fps != NULL) {
+        b->fps[b->n] = pg_fp(rec->suffix, rec->suffix_len);
+    } else {
+        b->children[b->n].id = pg_ref_peek_id(rec->val);
+        atomic_init(&b->children[b->n].hint, PG_HINT_NONE);
+        atomic_init(&b->children[b->n].where, 0);
+    }
     b->n++;
 }
 

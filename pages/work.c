@@ -177,8 +177,8 @@ size_t pg_work_content(const struct pg_image *img)
 
 size_t pg_entry_bytes(size_t key_len, size_t val_len)
 {
-    return pg_rec_bytes(key_len, val_len) + sizeof(uint32_t) + sizeof(pg_hint) +
-           4; /* a slot of 2 bytes, and their rounding */
+    return pg_rec_bytes(key_len, val_len) + PG_INNER_SLOT +
+           12; /* what the rounding of four arrays may add */
 }
 
 size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len)
@@ -476,7 +476,7 @@ unsigned pg_work_split_point(const struct pg_image *img, size_t page_bytes,
 {
     uint32_t nlive = img->n - img->ntomb;
     uint32_t live = pg_live_bytes(img);
-    size_t slot = img->kind == PG_INNER ? 10 : 6; /* head, slot, hint */
+    size_t slot = img->kind == PG_INNER ? PG_INNER_SLOT : PG_LEAF_SLOT;
     size_t total = live + nlive * slot;
     size_t left = 0;  /* bytes of the records before `i` */
     size_t nleft = 0; /* live records before `i` */

@@ -2,7 +2,7 @@
  * Images as readers see them: search against the model, children, fences,
  * plain pages, and that pg_check_image() sees what is broken.
  */
-#include "pages/pg.h"
+#include "pages/pg_impl.h"
 #include "tests/lib_page.h"
 #include "tests/test.h"
 
@@ -74,6 +74,7 @@ static void seek_check(const struct pg_image *img, const struct page_model *m,
 
     CHECK_EQ(found, want_found);
     CHECK_EQ(i, want);
+    CHECK_EQ(pg_image_find(img, key, len), want_found ? want : img->n);
     if (i < img->n)
         CHECK_EQ(sign(pg_image_key_cmp(img, i, key, len)), found ? 0 : 1);
     if (i > 0)
@@ -124,13 +125,18 @@ static void test_image_seek(void **state)
 {
     static const unsigned nsteps[] = { 0, 1, 2, 3, 7, 40, 300 };
     uint64_t rng = test_seed();
+    unsigned nvariants = 0;
 
     (void)state;
+    while (quire_simd_variant(nvariants) != NULL)
+        nvariants++;
+    CHECK(nvariants > 0);
     for (size_t s = 0; s < page_nshapes; s++) {
         CHECK_CASE(page_shapes[s].name);
         for (size_t i = 0; i < ARRAY_LEN(nsteps); i++) {
             struct page p;
 
+            CHECK_OK(quire_simd_use(quire_simd_variant((s + i) % nvariants)));
             page_make(&p, PG_LEAF, 0, &page_shapes[s], nsteps[i], 0, &rng);
             seek_check_all(p.w.img, &p.m, &page_shapes[s], &rng);
             seek_check_all(p.img, &p.m, &page_shapes[s], &rng);
@@ -141,6 +147,40 @@ static void test_image_seek(void **state)
             page_fini(&p);
         }
     }
+    CHECK_OK(quire_simd_use(NULL));
+}
+
+/* A leaf of more records than a probe has bits for, with every variant. */
+static void test_image_find_many(void **state)
+{
+    struct page_model m = { 0 };
+    struct page_work w;
+    struct pg_image *img;
+
+    (void)state;
+    page_work_init(&w, PG_IMAGE_MAX, PG_LEAF, 0, &page_shapes[0]);
+    for (unsigned i = 0; i < 3000; i++) {
+        uint8_t key[2] = { (uint8_t)(i >> 8), (uint8_t)i };
+        struct quire_val k = { key, 2 }, v = { key, i % 3 };
+
+        CHECK(pg_work_put(w.img, &k, &v, PG_ENTRY_PLAIN, NULL));
+    }
+    img = compact(&w, 0);
+    CHECK(pg_check_image(img));
+    for (unsigned v = 0; quire_simd_variant(v) != NULL; v++) {
+        CHECK_CASE(quire_simd_variant(v));
+        CHECK_OK(quire_simd_use(quire_simd_variant(v)));
+        for (unsigned i = 0; i < 4000; i++) {
+            uint8_t key[2] = { (uint8_t)(i >> 8), (uint8_t)i };
+
+            CHECK_EQ(pg_image_find(img, key, 2), i < 3000 ? i : 3000);
+            CHECK_EQ(pg_image_find(img, key, 1), 3000);
+        }
+    }
+    CHECK_OK(quire_simd_use(NULL));
+    free(img);
+    page_work_fini(&w);
+    page_model_fini(&m);
 }
 
 /* Children that went are passed over to the left. */
@@ -176,6 +216,43 @@ static void test_image_child_tombstones(void **state)
         }
     }
     page_work_fini(&w);
+    page_fini(&p);
+}
+
+/* A child's place is remembered from its parent, if it can be. */
+static void test_image_child_place(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t diff; /* bytes, child - parent */
+        int32_t want;
+    } cases[] = {
+        { "itself", 0, 0 },
+        { "above", 4096, 1 },
+        { "below", -8192, -2 },
+        { "not aligned", 100, 0 },
+        { "as far as it goes", (int64_t)INT32_MAX * PG_WHERE, INT32_MAX },
+        { "further", ((int64_t)INT32_MAX + 1) * PG_WHERE, 0 },
+        { "as far below", (int64_t)INT32_MIN * PG_WHERE, INT32_MIN },
+        { "further below", ((int64_t)INT32_MIN - 1) * PG_WHERE, 0 },
+    };
+    uint64_t rng = test_seed();
+    struct page p;
+
+    (void)state;
+    page_make(&p, PG_INNER, 1, &page_shapes[0], 10, 0, &rng);
+    CHECK(pg_image_child_at(p.w.img, 0) == NULL);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct pg_child *child = pg_image_child_at(p.img, 0);
+
+        CHECK_CASE(cases[i].name);
+        pg_child_seen(p.img, child,
+                      (const struct pg_image *)((uintptr_t)p.img +
+                                                (uintptr_t)cases[i].diff));
+        CHECK_EQ(child->where, cases[i].want);
+        pg_child_prefetch(p.img, child); /* harmless, wherever it leads */
+    }
+    page_check(p.img, &p.m);
     page_fini(&p);
 }
 
@@ -268,12 +345,13 @@ static void test_image_check_sees_damage(void **state)
     } fields[] = {
 #define FIELD(f) \
     { #f, offsetof(struct pg_image, f), sizeof(((struct pg_image *)0)->f) }
-        FIELD(magic),      FIELD(kind),      FIELD(level),
-        FIELD(used),       FIELD(n),         FIELD(ntomb),
-        FIELD(nchanged),   FIELD(slot_cap),  FIELD(garbage),
-        FIELD(tomb_bytes), FIELD(lower_len), FIELD(prefix_len),
-        FIELD(heads_off),  FIELD(slots_off), FIELD(sums_off),
-        FIELD(ages_off),   FIELD(hints_off), FIELD(recs_off),
+        FIELD(magic),        FIELD(kind),      FIELD(level),
+        FIELD(used),         FIELD(n),         FIELD(ntomb),
+        FIELD(nchanged),     FIELD(slot_cap),  FIELD(garbage),
+        FIELD(tomb_bytes),   FIELD(lower_len), FIELD(prefix_len),
+        FIELD(heads_off),    FIELD(slots_off), FIELD(sums_off),
+        FIELD(ages_off),     FIELD(fps_off),   FIELD(recs_off),
+        FIELD(children_off),
 #undef FIELD
     };
     uint64_t rng = test_seed();
@@ -311,10 +389,29 @@ static void test_image_check_sees_damage(void **state)
             CHECK(!pg_check_image(p.img));
             *slot ^= (uint16_t)(1 << k);
         }
+        for (unsigned k = 0; k < 64; k++) {
+            pg_image_child_at(p.img, i)->id ^= UINT64_C(1) << k;
+            CHECK(!pg_check_image(p.img));
+            pg_image_child_at(p.img, i)->id ^= UINT64_C(1) << k;
+        }
         for (unsigned k = 0; k < 24; k++) { /* control byte, lengths */
             rec[k / 8] ^= (uint8_t)(1 << k % 8);
             CHECK(!pg_check_image(p.img));
             rec[k / 8] ^= (uint8_t)(1 << k % 8);
+        }
+    }
+    CHECK(pg_check_image(p.img));
+    page_fini(&p);
+
+    page_make(&p, PG_LEAF, 0, &page_shapes[5], 60, 2, &rng);
+    for (unsigned i = 0; i < p.img->n; i++) {
+        uint8_t *fp = (uint8_t *)p.img + p.img->fps_off + i;
+
+        CHECK_CASE("fingerprints");
+        for (unsigned k = 0; k < 8; k++) {
+            *fp ^= (uint8_t)(1 << k);
+            CHECK(!pg_check_image(p.img));
+            *fp ^= (uint8_t)(1 << k);
         }
     }
     CHECK(pg_check_image(p.img));
@@ -334,7 +431,8 @@ static void test_image_check_sees_damage_of_work(void **state)
         { "longer than a segment", FIELD(cap), PG_IMAGE_MAX + 1, true },
         { "a chain", FIELD(nchain), 1, false },
         { "too long a chain", FIELD(nchain), PG_CHAIN_MAX + 1, false },
-        { "hints", FIELD(hints_off), 400, true },
+        { "children", FIELD(children_off), 400, true },
+        { "fingerprints", FIELD(fps_off), 400, true },
         { "the lower fence in the header", FIELD(lower_off), 8, true },
         { "the upper fence in the lower", FIELD(upper_off), 105, true },
         { "heads in the fences", FIELD(heads_off), 108, true },
@@ -438,6 +536,8 @@ static void test_image_check_sees_order(void **state)
                 (uint8_t)cases[i].keys[k][0];
             ((uint32_t *)(void *)((uint8_t *)p.img + p.img->heads_off))[k] =
                 (uint32_t)cases[i].keys[k][0] << 24;
+            ((uint8_t *)p.img +
+             p.img->fps_off)[k] = pg_fp((const uint8_t *)cases[i].keys[k], 1);
         }
         CHECK_EQ(pg_check_image(p.img), cases[i].want);
         page_fini(&p);
@@ -448,7 +548,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_image_seek),
+        cmocka_unit_test(test_image_find_many),
         cmocka_unit_test(test_image_child_tombstones),
+        cmocka_unit_test(test_image_child_place),
         cmocka_unit_test(test_image_fences_and_hints),
         cmocka_unit_test(test_image_plain),
         cmocka_unit_test(test_image_check_sees_damage),

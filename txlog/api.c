@@ -549,15 +549,37 @@ quire_status quire_get(struct quire_txn *txn, struct quire_tree *tree,
     return rc;
 }
 
+/* quire_read() when the arguments are good. */
+static quire_status value_read(struct quire_txn *txn, struct quire_tree *t,
+                               const struct quire_val *key, uint64_t off,
+                               void *buf, size_t cap, uint64_t *size)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    struct quire_val v;
+    enum pg_entry entry;
+    uint64_t whole = 0;
+    quire_status rc;
+    bool done;
+
+    rc = tr_get_copy(&t->tree, key, off, buf, cap, size, &done);
+    if (done)
+        return rc;
+    rc = tr_get(&t->tree, key, &leaf, &v, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_value_read(txn, &t->tree, entry, &v, off, buf, cap, &whole);
+    tx_held_release(txn, &leaf);
+    if (rc == QUIRE_OK)
+        *size = whole;
+    return rc;
+}
+
 quire_status quire_read(struct quire_txn *txn, struct quire_tree *tree,
                         const struct quire_val *key, uint64_t off, void *buf,
                         size_t cap, uint64_t *size)
 {
-    struct tr_leaf leaf = { NULL, 0, false };
     struct quire_tree *t;
-    struct quire_val k, v;
-    enum pg_entry entry;
-    uint64_t whole = 0;
+    struct quire_val k;
     quire_status rc = txn_check(txn);
 
     if (rc != QUIRE_OK)
@@ -568,13 +590,54 @@ quire_status quire_read(struct quire_txn *txn, struct quire_tree *tree,
     if (rc != QUIRE_OK)
         return rc;
     k = val_plain(key);
-    rc = tr_get(&t->tree, &k, &leaf, &v, &entry);
+    return value_read(txn, t, &k, off, buf, cap, size);
+}
+
+/* Some look-ups: those over resident pages together, the rest one by one. */
+static quire_status lookups_some(struct quire_txn *txn, struct quire_tree *t,
+                                 struct quire_lookup *lookups, unsigned n)
+{
+    bool done[TR_MANY_MAX];
+
+    for (unsigned i = 0; i < n; i++) {
+        struct quire_lookup *l = &lookups[i];
+        quire_status rc = val_check(&l->key, "a key");
+
+        if (rc == QUIRE_OK && l->buf == NULL && l->cap > 0)
+            rc = ra_fail(QUIRE_MISUSE, "quire_get_many: a buffer is NULL");
+        if (rc != QUIRE_OK)
+            return rc;
+        l->key = val_plain(&l->key);
+        l->size = 0;
+    }
+    tr_get_many(&t->tree, lookups, n, done);
+    for (unsigned i = 0; i < n; i++) {
+        struct quire_lookup *l = &lookups[i];
+
+        if (done[i])
+            continue;
+        l->status = value_read(txn, t, &l->key, 0, l->buf, l->cap, &l->size);
+        if (l->status != QUIRE_OK && l->status != QUIRE_NOTFOUND)
+            return l->status;
+    }
+    return QUIRE_OK;
+}
+
+quire_status quire_get_many(struct quire_txn *txn, struct quire_tree *tree,
+                            struct quire_lookup *lookups, size_t nlookups)
+{
+    struct quire_tree *t;
+    quire_status rc = txn_check(txn);
+
     if (rc != QUIRE_OK)
         return rc;
-    rc = tx_value_read(txn, &t->tree, entry, &v, off, buf, cap, &whole);
-    tx_held_release(txn, &leaf);
-    if (rc == QUIRE_OK)
-        *size = whole;
+    if (lookups == NULL && nlookups > 0)
+        return ra_fail(QUIRE_MISUSE, "quire_get_many: lookups is NULL");
+    tx_held_release(txn, &txn->held);
+    rc = tree_check(txn, tree, &t);
+    for (size_t i = 0; i < nlookups && rc == QUIRE_OK; i += TR_MANY_MAX)
+        rc = lookups_some(txn, t, lookups + i,
+                          (unsigned)ra_min_u64(nlookups - i, TR_MANY_MAX));
     return rc;
 }
 

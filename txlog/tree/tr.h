@@ -161,6 +161,24 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
                     struct tr_leaf *leaf, struct quire_val *val,
                     enum pg_entry *entry) QUIRE_MUST_CHECK;
 
+/*
+ * Look `key` up without a pin, over resident committed pages: up to `cap`
+ * bytes of the value from `off` on are copied into `buf`, and *size is its
+ * length. *done false: something on the way is not resident, changed, or the
+ * value large; then the status says nothing, and tr_get() is to be asked.
+ *
+ * Returns: QUIRE_OK; NOTFOUND.
+ */
+quire_status tr_get_copy(struct tr_tree *tree, const struct quire_val *key,
+                         uint64_t off, void *buf, size_t cap, uint64_t *size,
+                         bool *done) QUIRE_MUST_CHECK;
+
+/* The same for `n` keys at once, whose cache misses overlap: `status` and
+ * `size` are set where *done is. */
+#define TR_MANY_MAX 8u
+void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
+                 bool *done);
+
 /* Put `val`, an inline value or an encoded struct pg_large. A changed page of
  * an overflow value that is replaced is dropped. */
 quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,

@@ -77,45 +77,69 @@ static unsigned child_slot(const struct pg_image *img, enum tr_where where,
     return i;
 }
 
-/* The descent over resident committed pages; false: use the other one. */
-static bool find_fast(struct tr_tree *tree, enum tr_where where,
-                      const void *key, size_t key_len, struct tr_leaf *leaf)
+/* The child to go to, of a resident committed page. */
+static unsigned child_at(const struct pg_image *img, enum tr_where where,
+                         const void *key, size_t key_len)
+{
+    if (where == TR_LAST)
+        return img->n - 1;
+    return pg_image_child(img, key, key_len, where == TR_BELOW);
+}
+
+/*
+ * The descent over resident committed pages, inside a read section: the page
+ * at level 0, of which only the cache has been asked so far, its lines are on
+ * their way. NULL: use the other one.
+ */
+static const struct pg_image *leaf_resident(struct tr_tree *tree,
+                                            enum tr_where where,
+                                            const void *key, size_t key_len,
+                                            uint32_t *frame, pg_id *id)
 {
     struct pc_cache *cache = tree->env->cache;
     const struct pg_image *img;
-    struct quire_val val;
-    pc_hint *hint = &tree->root_hint;
-    pg_id id = tree->root.id;
     unsigned level = tree->root.level;
+
+    *id = tree->root.id;
+    img = pc_get(cache, *id, &tree->root_hint, frame);
+    for (; img != NULL && level > 0; level--) {
+        const struct pg_image *parent = img;
+        struct pg_child *child;
+
+        if (img->kind != PG_INNER || img->level != level)
+            return NULL;
+        child = pg_image_child_at(img, child_at(img, where, key, key_len));
+        pg_child_prefetch(img, child); /* while the cache is asked for it */
+        *id = child->id;
+        img = pc_get(cache, *id, &child->hint, frame);
+        if (img != NULL)
+            pg_child_seen(parent, child, img);
+    }
+    return img;
+}
+
+static bool find_fast(struct tr_tree *tree, enum tr_where where,
+                      const void *key, size_t key_len, struct tr_leaf *leaf)
+{
+    const struct pg_image *img;
     uint32_t frame;
-    bool found = false;
+    bool pinned;
+    pg_id id;
 
     pc_read_enter();
-    for (;;) {
-        unsigned i;
-
-        img = pc_get(cache, id, hint, &frame);
-        if (img == NULL || img->level != level)
-            break;
-        if (level == 0) {
-            found = img->kind == PG_LEAF && pc_pin_frame(cache, frame, id);
-            break;
-        }
-        if (img->kind != PG_INNER)
-            break;
-        i = child_slot(img, where, key, key_len);
-        pg_image_value(img, i, &val);
-        id = pg_ref_peek_id(val.data);
-        hint = pg_image_hint(img, i);
-        level--;
-    }
+    img = leaf_resident(tree, where, key, key_len, &frame, &id);
+    pinned = img != NULL && pc_pin_frame(tree->env->cache, frame, id);
     pc_read_exit();
-    if (found) {
-        leaf->img = img;
-        leaf->frame = frame;
-        leaf->pinned = true;
+    if (!pinned)
+        return false;
+    if (img->kind != PG_LEAF) {
+        pc_unpin(tree->env->cache, frame);
+        return false;
     }
-    return found;
+    leaf->img = img;
+    leaf->frame = frame;
+    leaf->pinned = true;
+    return true;
 }
 
 /* Hold the page of `ref`: a changed page, or a pinned one. */
@@ -202,7 +226,8 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
     rc = tr_leaf_find(tree, TR_AT, key->data, key->size, &held);
     if (rc != QUIRE_OK)
         return rc;
-    i = pg_image_seek(held.img, key->data, key->size, &found);
+    i = pg_image_find(held.img, key->data, key->size);
+    found = i < held.img->n;
     if (found) {
         *entry = pg_image_value(held.img, i, val);
         found = *entry != PG_ENTRY_TOMB;
@@ -213,4 +238,116 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
     }
     *leaf = held;
     return QUIRE_OK;
+}
+
+/* Copy out what a look-up has found, if it is all there. */
+static quire_status copy_out(const struct pg_image *img, unsigned slot,
+                             uint64_t off, void *buf, size_t cap,
+                             uint64_t *size, bool *done)
+{
+    struct quire_val val;
+
+    *done = true;
+    if (slot == img->n)
+        return QUIRE_NOTFOUND;
+    if (pg_image_value(img, slot, &val) != PG_ENTRY_PLAIN) {
+        *done = false;
+        return QUIRE_OK;
+    }
+    if (off < val.size && cap > 0)
+        memcpy(buf, (const uint8_t *)val.data + off,
+               ra_min_u64(cap, val.size - off));
+    *size = val.size;
+    return QUIRE_OK;
+}
+
+/* Is the tree one that the fast descents can begin with? */
+static bool root_is_page(const struct tr_tree *tree)
+{
+    return tree->root.id != PG_ID_NONE && !tree->root.intent;
+}
+
+quire_status tr_get_copy(struct tr_tree *tree, const struct quire_val *key,
+                         uint64_t off, void *buf, size_t cap, uint64_t *size,
+                         bool *done)
+{
+    const struct pg_image *img;
+    quire_status rc = QUIRE_OK;
+    uint32_t frame;
+    pg_id id;
+
+    *done = false;
+    if (!root_is_page(tree))
+        return QUIRE_OK;
+    pc_read_enter();
+    img = leaf_resident(tree, TR_AT, key->data, key->size, &frame, &id);
+    if (img != NULL && img->kind == PG_LEAF)
+        rc = copy_out(img, pg_image_find(img, key->data, key->size), off, buf,
+                      cap, size, done);
+    pc_read_exit();
+    return rc;
+}
+
+/*
+ * All keys go down together, level by level, each step asking for what the
+ * next one will read: the misses of up to TR_MANY_MAX look-ups overlap, where
+ * a single look-up waits for each of its own in turn.
+ */
+void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
+                 bool *done)
+{
+    struct pc_cache *cache = tree->env->cache;
+    const struct pg_image *img[TR_MANY_MAX];
+    struct pg_probe probe[TR_MANY_MAX];
+    struct pg_child *child[TR_MANY_MAX];
+
+    QUIRE_ASSERT(n <= TR_MANY_MAX);
+    for (unsigned k = 0; k < n; k++)
+        done[k] = false;
+    if (!root_is_page(tree))
+        return;
+    pc_read_enter();
+    img[0] = pc_get(cache, tree->root.id, &tree->root_hint, NULL);
+    for (unsigned k = 1; k < n; k++)
+        img[k] = img[0];
+    for (unsigned level = tree->root.level; level > 0; level--) {
+        for (unsigned k = 0; k < n; k++) {
+            const struct quire_val *key = &lookups[k].key;
+
+            if (img[k] != NULL &&
+                (img[k]->kind != PG_INNER || img[k]->level != level))
+                img[k] = NULL;
+            if (img[k] == NULL)
+                continue;
+            child[k] = pg_image_child_at(
+                img[k], child_at(img[k], TR_AT, key->data, key->size));
+            pc_prefetch(cache, &child[k]->hint);
+            pg_child_prefetch(img[k], child[k]);
+        }
+        for (unsigned k = 0; k < n; k++) {
+            const struct pg_image *parent;
+
+            if (img[k] == NULL)
+                continue;
+            parent = img[k];
+            img[k] = pc_get(cache, child[k]->id, &child[k]->hint, NULL);
+            if (img[k] != NULL)
+                pg_child_seen(parent, child[k], img[k]);
+        }
+    }
+    for (unsigned k = 0; k < n; k++) {
+        if (img[k] != NULL && img[k]->kind != PG_LEAF)
+            img[k] = NULL;
+        if (img[k] != NULL)
+            pg_image_probe(img[k], lookups[k].key.data, lookups[k].key.size,
+                           &probe[k]);
+    }
+    for (unsigned k = 0; k < n; k++) {
+        struct quire_lookup *l = &lookups[k];
+
+        if (img[k] != NULL)
+            l->status = copy_out(img[k], pg_image_probe_end(img[k], &probe[k]),
+                                 0, l->buf, l->cap, &l->size, &done[k]);
+    }
+    pc_read_exit();
 }
