@@ -5,6 +5,7 @@
  * --json, one object a line for programs, and the clock. Each prints a line as
  * soon as it has it.
  */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -27,16 +28,35 @@ uint64_t bench_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-uint64_t bench_rand(uint64_t *state)
+static int by_value(const void *a, const void *b)
 {
-    uint64_t z;
+    double x = *(const double *)a;
+    double y = *(const double *)b;
 
-    /* splitmix64: each state a different output, no state is bad */
-    *state += UINT64_C(0x9E3779B97F4A7C15);
-    z = *state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *v, size_t n)
+{
+    qsort(v, n, sizeof(v[0]), by_value);
+    return v[n / 2];
+}
+
+double bench_rss_bytes(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    unsigned long long kib;
+    double sum = 0;
+    char line[128];
+
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, "RssAnon: %llu", &kib) == 1 ||
+            sscanf(line, "RssFile: %llu", &kib) == 1)
+            sum += (double)kib * 1024;
+    }
+    if (f != NULL)
+        fclose(f);
+    return sum;
 }
 
 bool bench_chosen(const char *list, const char *name)
@@ -53,43 +73,79 @@ bool bench_chosen(const char *list, const char *name)
     return false;
 }
 
-static void bench_field(bool json, bool has, const char *name, double value)
+/* ---- printing ---- */
+
+void bench_print_head(bool json, unsigned columns)
 {
-    if (json && has)
+    if (json)
+        return;
+    printf("%-18s %-14s %7s %12s %12s", "case", "engine", "threads", "ns",
+           "ops/s");
+    if (columns & BENCH_LATENCY)
+        printf(" %9s %9s %9s", "p50 us", "p99 us", "p99.9 us");
+    if (columns & BENCH_RSS)
+        printf(" %9s", "rss MiB");
+    if (columns & BENCH_LIVE)
+        printf(" %9s", "live MiB");
+    if (columns & BENCH_DISK)
+        printf(" %9s", "disk MiB");
+    if (columns & BENCH_WRITTEN)
+        printf(" %9s", "written B");
+    printf("  note\n");
+    fflush(stdout);
+}
+
+static void json_field(const char *name, double value)
+{
+    if (value > 0)
         printf(",\"%s\":%.10g", name, value);
 }
 
-void bench_print_head(bool json)
+static void table_field(unsigned columns, unsigned column, int width,
+                        double value)
 {
-    if (!json)
-        printf("%-12s %-10s %7s %10s %14s %14s %14s  %s\n", "case", "engine",
-               "threads", "ns", "ops/s", "rss bytes", "live bytes", "");
+    if ((columns & column) == 0)
+        return;
+    if (value > 0)
+        printf(" %*.*f", width, column == BENCH_WRITTEN ? 0 : 1, value);
+    else
+        printf(" %*s", width, "-");
 }
 
-void bench_print(bool json, const struct bench_line *l)
+void bench_print(bool json, unsigned columns, const struct bench_line *l)
 {
+    double ops_per_s = l->ns > 0 ? 1e9 * l->threads / l->ns : 0;
+
     if (json) {
         printf("{\"bench\":\"%s\",\"case\":\"%s\",\"engine\":\"%s\","
                "\"threads\":%u",
                l->bench, l->name, l->engine, l->threads);
-        bench_field(true, l->ns > 0, "ns", l->ns);
-        bench_field(true, l->ns > 0, "ops_per_s",
-                    l->ns > 0 ? 1e9 * l->threads / l->ns : 0);
-        bench_field(true, l->rss_bytes > 0, "rss_bytes", l->rss_bytes);
-        bench_field(true, l->live_bytes > 0, "live_bytes", l->live_bytes);
+        json_field("ns", l->ns);
+        json_field("ops_per_s", ops_per_s);
+        json_field("p50_us", l->p50_us);
+        json_field("p99_us", l->p99_us);
+        json_field("p999_us", l->p999_us);
+        json_field("rss_bytes", l->rss_bytes);
+        json_field("live_bytes", l->live_bytes);
+        json_field("disk_bytes", l->disk_bytes);
+        json_field("written_bytes", l->written_bytes);
+        json_field("records", l->records);
         if (l->note[0] != '\0')
             printf(",\"note\":\"%s\"", l->note);
         printf("}\n");
     } else {
-        printf("%-12s %-10s %7u ", l->name, l->engine, l->threads);
+        printf("%-18s %-14s %7u", l->name, l->engine, l->threads);
         if (l->ns > 0)
-            printf("%10.1f %14.0f", l->ns, 1e9 * l->threads / l->ns);
+            printf(" %12.1f %12.0f", l->ns, ops_per_s);
         else
-            printf("%10s %14s", "-", "-");
-        if (l->rss_bytes > 0)
-            printf(" %14.0f %14.0f", l->rss_bytes, l->live_bytes);
-        else
-            printf(" %14s %14s", "-", "-");
+            printf(" %12s %12s", "-", "-");
+        table_field(columns, BENCH_LATENCY, 9, l->p50_us);
+        table_field(columns, BENCH_LATENCY, 9, l->p99_us);
+        table_field(columns, BENCH_LATENCY, 9, l->p999_us);
+        table_field(columns, BENCH_RSS, 9, l->rss_bytes / 1048576);
+        table_field(columns, BENCH_LIVE, 9, l->live_bytes / 1048576);
+        table_field(columns, BENCH_DISK, 9, l->disk_bytes / 1048576);
+        table_field(columns, BENCH_WRITTEN, 9, l->written_bytes);
         printf("  %s\n", l->note);
     }
     fflush(stdout);

@@ -46,7 +46,7 @@ static const char help[] =
     "  --cases A,B     pair-4K ... pair-256K, pair-mix, each also as -touch;\n"
     "                  churn (default: all)\n"
     "  --threads N     1 to 64 (default: 1, then 2)\n"
-    "  --seconds N     time of a measurement in tenths of a second (3)\n"
+    "  --seconds N     time of a measurement, 0.001 to 10 (0.3)\n"
     "  --rounds N      measurements of which the median counts (7)\n"
     "  --bytes SIZE    what churn fills (2G)\n"
     "  --watch N       seconds that churn watches what it kept (0)\n"
@@ -58,7 +58,7 @@ struct plan {
     const char *cases;
     const char *engine; /* in a measuring process: which */
     uint64_t threads;   /* 0: 1 and 2 */
-    uint64_t tenths;    /* of a second, for each measurement */
+    uint64_t ms;        /* for each measurement */
     uint64_t rounds;
     uint64_t bytes;
     uint64_t watch; /* seconds */
@@ -141,20 +141,6 @@ struct worker {
     bool failed; /* out */
 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, size_t n)
-{
-    qsort(v, n, sizeof(v[0]), by_value);
-    return v[n / 2];
-}
-
 static size_t pick_bytes(unsigned cls, uint64_t *rand)
 {
     if (cls == MIX)
@@ -204,7 +190,7 @@ static void *pair_worker(void *arg)
         } while (end - begin < SLICE_NS && !w->failed);
         slice[s] = (double)(end - begin) / (double)n;
     }
-    w->ns = w->failed ? 0 : median(slice, w->nslices);
+    w->ns = w->failed ? 0 : bench_median(slice, w->nslices);
     for (size_t i = 0; i < nheld; i++)
         engine_free(held[i]);
     return NULL;
@@ -222,7 +208,7 @@ static int measure_pair(const struct plan *p, unsigned cls, bool touch)
         w[i] = (struct worker){ .start = &start,
                                 .cls = cls,
                                 .touch = touch,
-                                .nslices = p->tenths * 100000000u / SLICE_NS,
+                                .nslices = p->ms * 1000000u / SLICE_NS,
                                 .seed = i + 1 };
         if (pthread_create(&w[i].thread, NULL, pair_worker, &w[i]) != 0) {
             say("a thread could not be started");
@@ -242,18 +228,6 @@ static int measure_pair(const struct plan *p, unsigned cls, bool touch)
 }
 
 /* ---- churn ---- */
-
-static double rss_bytes(void)
-{
-    FILE *f = fopen("/proc/self/statm", "r");
-    unsigned long pages = 0;
-
-    if (f == NULL || fscanf(f, "%*u %lu", &pages) != 1)
-        pages = 0;
-    if (f != NULL)
-        fclose(f);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
 
 static int measure_churn(const struct plan *p)
 {
@@ -276,7 +250,7 @@ static int measure_churn(const struct plan *p)
         return -1;
     }
     memset(held, 0, cap * sizeof(*held));
-    before = rss_bytes();
+    before = bench_rss_bytes();
     for (uint64_t sum = 0; sum < p->bytes && n < cap; n++) {
         held[n].nbytes = pick_bytes(MIX, &rand);
         held[n].seg = engine_alloc(held[n].nbytes);
@@ -296,18 +270,18 @@ static int measure_churn(const struct plan *p)
             live += (double)held[i].nbytes;
         }
     }
-    now = rss_bytes() - before;
+    now = bench_rss_bytes() - before;
     usleep(2000000);
-    later = rss_bytes() - before;
+    later = bench_rss_bytes() - before;
     most = later;
     for (uint64_t i = 0; i < p->watch * 10; i++) {
         usleep(100000);
-        if (rss_bytes() - before > most)
-            most = rss_bytes() - before;
+        if (bench_rss_bytes() - before > most)
+            most = bench_rss_bytes() - before;
     }
     engine_clean_up();
     printf("%.10g %.10g %.10g %.10g %.10g\n", live, now, later,
-           rss_bytes() - before, most);
+           bench_rss_bytes() - before, most);
     for (size_t i = 0; i < n; i++)
         engine_free(held[i].seg);
     free(held);
@@ -377,7 +351,8 @@ static int run_child(const struct plan *p, const struct engine *e,
 
     snprintf(opt[0], sizeof(opt[0]), "--engine=%s", e->name);
     snprintf(opt[1], sizeof(opt[1]), "--threads=%u", threads);
-    snprintf(opt[2], sizeof(opt[2]), "--seconds=%u", (unsigned)p->tenths);
+    snprintf(opt[2], sizeof(opt[2]), "--seconds=%u.%03u",
+             (unsigned)(p->ms / 1000), (unsigned)(p->ms % 1000));
     snprintf(opt[3], sizeof(opt[3]), "--bytes=%llu",
              (unsigned long long)p->bytes);
     snprintf(opt[4], sizeof(opt[4]), "--watch=%u", (unsigned)p->watch);
@@ -458,7 +433,7 @@ static int run_case(const struct plan *p, const char *name, unsigned threads,
     for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
         for (int i = 0; i < nfigures; i++)
             out[e][i] = (p->engines & (1u << e)) != 0
-                            ? median(v[e][i], p->rounds)
+                            ? bench_median(v[e][i], p->rounds)
                             : 0;
     }
     return 0;
@@ -475,7 +450,7 @@ static int bench_pairs(const struct plan *p, unsigned threads)
             return -1;
         for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
             if (v[e][0] > 0)
-                bench_print(p->json,
+                bench_print(p->json, BENCH_RSS | BENCH_LIVE,
                             &(struct bench_line){ .bench = "alloc",
                                                   .name = pair_cases[i].name,
                                                   .engine = engines[e].name,
@@ -501,7 +476,7 @@ static int bench_churn(const struct plan *p)
         return -1;
     for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
         for (size_t i = 0; i < (p->watch > 0 ? 4u : 3u) && v[e][0] > 0; i++)
-            bench_print(p->json,
+            bench_print(p->json, BENCH_RSS | BENCH_LIVE,
                         &(struct bench_line){ .bench = "alloc",
                                               .name = "churn",
                                               .engine = engines[e].name,
@@ -515,11 +490,11 @@ static int bench_churn(const struct plan *p)
 
 int bench_alloc(int argc, char **argv)
 {
-    struct plan p = { .tenths = 3, .rounds = 7, .bytes = (uint64_t)2 << 30 };
+    struct plan p = { .ms = 300, .rounds = 7, .bytes = (uint64_t)2 << 30 };
     const struct option options[] = {
         { "--cases", OPTION_TEXT, &p.cases, NULL },
         { "--threads", OPTION_COUNT, &p.threads, NULL },
-        { "--seconds", OPTION_COUNT, &p.tenths, NULL },
+        { "--seconds", OPTION_TIME, &p.ms, NULL },
         { "--rounds", OPTION_COUNT, &p.rounds, NULL },
         { "--bytes", OPTION_SIZE, &p.bytes, NULL },
         { "--watch", OPTION_COUNT, &p.watch, NULL },
@@ -536,13 +511,13 @@ int bench_alloc(int argc, char **argv)
     if (nargs > 0)
         return say_usage("bench alloc", "%s: nothing is expected here",
                          argv[0]);
-    if (p.threads > THREADS_MAX || p.tenths == 0 || p.tenths > 100 ||
-        p.rounds == 0 || p.rounds > ROUNDS_MAX || p.bytes < QUIRE_SEG_MAX)
+    if (p.threads > THREADS_MAX || p.ms == 0 || p.ms > 10000 || p.rounds == 0 ||
+        p.rounds > ROUNDS_MAX || p.bytes < QUIRE_SEG_MAX)
         return say_usage("bench alloc", "an option is out of its range");
     if (p.engine != NULL)
         return measure(&p);
     p.engines = engines_present(&p);
-    bench_print_head(p.json);
+    bench_print_head(p.json, BENCH_RSS | BENCH_LIVE);
     for (unsigned n = 1; n <= 2; n++) {
         if (p.threads == 0 && bench_pairs(&p, n) != 0)
             return EXIT_FAILED;

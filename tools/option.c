@@ -47,6 +47,34 @@ static bool parse_number(const char *text, bool size, uint64_t *number)
     return true;
 }
 
+/* Seconds with at most three decimals, as milliseconds; false: they are none. */
+static bool parse_time(const char *text, uint64_t *ms)
+{
+    char whole[24];
+    size_t len = strcspn(text, ".");
+    uint64_t n;
+    uint64_t unit = 1000;
+
+    if (len >= sizeof(whole))
+        return false;
+    memcpy(whole, text, len);
+    whole[len] = '\0';
+    if (!parse_number(whole, false, &n) || n > UINT64_MAX / 1000 - 1)
+        return false;
+    n *= unit;
+    text += len;
+    if (*text == '.' && *++text == '\0')
+        return false;
+    for (; *text != '\0'; text++) {
+        unit /= 10;
+        if (*text < '0' || *text > '9' || unit == 0)
+            return false;
+        n += (uint64_t)(*text - '0') * unit;
+    }
+    *ms = n;
+    return true;
+}
+
 static const struct option *find(const struct option *options, size_t noptions,
                                  const char *name, size_t len)
 {
@@ -96,6 +124,11 @@ static int take(const char *command, const struct option *options,
         if (!parse_number(value, true, o->dest))
             return say_usage(command,
                              "%s %s: give bytes, or a number with K, M or G",
+                             o->name, value);
+        break;
+    case OPTION_TIME:
+        if (!parse_time(value, o->dest))
+            return say_usage(command, "%s %s: give seconds, such as 0.25 or 2",
                              o->name, value);
         break;
     default:

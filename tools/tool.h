@@ -75,6 +75,7 @@ enum option_kind {
     OPTION_TEXT,  /* const char * */
     OPTION_COUNT, /* a whole number; uint64_t */
     OPTION_SIZE,  /* bytes with K, M or G; uint64_t */
+    OPTION_TIME,  /* seconds, 0.25 as well; milliseconds as uint64_t */
 };
 
 struct option {
