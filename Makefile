@@ -71,8 +71,8 @@ Q_CPPFLAGS := -D_GNU_SOURCE -I.
 Q_CFLAGS := -std=c11 -O2 -g -fPIC -fvisibility=hidden -pthread $(Q_WARN)
 Q_LDFLAGS := -pthread -Wl,--as-needed
 Q_LIBS := -lurcu-bp -lurcu-common -llz4 -lxxhash
-PROGRAM_LIBS := -lcsv -lyajl -larchive -lzstd -lz
-TEST_LIBS := -lcmocka -lfiu $(PROGRAM_LIBS) -ldl
+PROGRAM_LIBS := -lcsv -lyajl -larchive -lzstd -lz -lm -ldl
+TEST_LIBS := -lcmocka -lfiu $(PROGRAM_LIBS)
 
 ifneq "$(WERROR)" "0"
 Q_CFLAGS += -Werror
@@ -126,7 +126,7 @@ LATEST := $(if $(filter release,$(CONFIG)),$(if $(PROGRAM),$(BUILD_ROOT)/quire))
 .SECONDARY:
 .PHONY: all help tests test run-tests check check-asan check-ubsan check-tsan \
     check-valgrind check-layers check-headers check-symbols demo crash \
-    fuzz format-check install clean FORCE
+    fuzz format-check install install-deps clean FORCE
 
 all: $(LIBS) $(PROGRAM) $(EXAMPLES) $(LATEST) ## the libraries, the program and the examples (default)
 
@@ -161,6 +161,17 @@ $(B)/obj/%.o: %.c $(B)/flags
 	$(call say,CC      $<)
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $<
+
+# What `quire bench store` can measure beside depends on headers that are there
+# or not; those files are made anew when one has come or gone.
+$(B)/peers: FORCE
+	@mkdir -p $(@D)
+	@printf '#if __has_include(<%s>)\n%s\n#endif\n' lmdb.h lmdb \
+	    rocksdb/c.h rocksdb wiredtiger.h wiredtiger sqlite3.h sqlite | \
+	    $(CC) $(CPPFLAGS) -E -P -x c - >$@.new && \
+	    { cmp -s $@.new $@ || cp $@.new $@; }
+
+$(filter $(B)/obj/tools/engine_%.o,$(PROGRAM_OBJS)): $(B)/peers
 
 -include $(ALL_OBJS:.o=.d)
 
@@ -311,6 +322,9 @@ demo: ## install what is missing, build, load and read a million records
 	@tools/install-deps.sh
 	@$(SUBMAKE) all
 	@QUIRE_BIN='$(abspath $(B)/quire)' tools/demo.sh
+
+install-deps: ## install what is missing; ARGS=--with-peers: and what bench compares with
+	@tools/install-deps.sh $(ARGS)
 
 # ---- installation ----
 

@@ -18,6 +18,7 @@ static const struct {
     const char *summary;
 } benches[] = {
     { "alloc", bench_alloc, "the region allocator, beside malloc()" },
+    { "store", bench_store, "commits, fills and reads, beside other stores" },
 };
 
 uint64_t bench_now_ns(void)

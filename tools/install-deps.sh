@@ -3,17 +3,19 @@
 # install-deps.sh - install the Debian packages that building, testing and the
 # demonstration need, if any are missing; otherwise do nothing.
 #
-#   tools/install-deps.sh [--with-checks]
+#   tools/install-deps.sh [--with-checks] [--with-peers]
 #
 # --with-checks adds what the continuous checks use: Valgrind and clang.
+# --with-peers adds the stores and allocators that `quire bench` compares with.
 #
-# A package counts as present when dpkg says so, or when the tool or header for
-# which it is wanted is found: on a system other than Debian, or with libraries
+# A package counts as present when dpkg says so, or when the tool, header or
+# library for which it is wanted is found: on a system other than Debian, or with libraries
 # installed by hand, that is all that matters.
 
 set -u
 
-# Package and what it is wanted for: a program, or a header for the compiler.
+# Package and what it is wanted for: a program, a library, or a header for the
+# compiler.
 needs='
 gcc             gcc
 g++             g++
@@ -39,14 +41,25 @@ valgrind        valgrind
 clang           clang
 '
 
-case ${1:-} in
-'') ;;
---with-checks) needs=$needs$checks ;;
-*)
-    echo "usage: $0 [--with-checks]" >&2
-    exit 2
-    ;;
-esac
+peers='
+liblmdb-dev         <lmdb.h>
+librocksdb-dev      <rocksdb/c.h>
+libwiredtiger-dev   <wiredtiger.h>
+libsqlite3-dev      <sqlite3.h>
+libjemalloc2        libjemalloc.so.2
+libmimalloc2.0      libmimalloc.so.2
+'
+
+for arg; do
+    case $arg in
+    --with-checks) needs=$needs$checks ;;
+    --with-peers) needs=$needs$peers ;;
+    *)
+        echo "usage: $0 [--with-checks] [--with-peers]" >&2
+        exit 2
+        ;;
+    esac
+done
 
 say()
 {
@@ -69,6 +82,7 @@ found()
 #include <setjmp.h>\n#include %s\n' "$1" |
             ${CC:-cc} -E -x c - >/dev/null 2>&1
         ;;
+    *.so.*) ldconfig -p 2>/dev/null | grep -q "$1" ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }

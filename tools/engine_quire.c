@@ -1,0 +1,195 @@
+/*
+ * engine_quire.c - quire itself under `quire bench store`, through quire.h as
+ * any embedder would. The options are the defaults, but for the budget.
+ */
+#include <stdlib.h>
+
+#include "tools/bench_engine.h"
+#include "tools/tool.h"
+
+struct db {
+    struct quire *store;
+    unsigned commit_flags;
+};
+
+struct thread {
+    struct db *db;
+    struct quire_txn *txn;
+};
+
+static int failed(const char *what, quire_status rc)
+{
+    say("quire: %s: %s (%s)", what, quire_strerror(rc), quire_error_detail());
+    return -1;
+}
+
+static int open_store(const struct bench_setup *s, void **to)
+{
+    struct quire_options opt = { .size = sizeof(opt),
+                                 .budget_bytes = s->memory };
+    struct db *db = calloc(1, sizeof(*db));
+    char path[4096];
+    quire_status rc;
+
+    if (db == NULL)
+        return failed("open", QUIRE_NOMEM);
+    snprintf(path, sizeof(path), "%s/store.quire", s->dir);
+    rc = quire_open(path, &opt, &db->store);
+    if (rc != QUIRE_OK) {
+        failed("open", rc);
+        free(db);
+        return -1;
+    }
+    db->commit_flags = s->durable ? 0 : QUIRE_NOSYNC;
+    *to = db;
+    return 0;
+}
+
+static void close_store(void *arg)
+{
+    struct db *db = arg;
+    quire_status rc = quire_close(db->store);
+
+    if (rc != QUIRE_OK)
+        failed("close", rc);
+    free(db);
+}
+
+static int settle(void *arg, bool tidy)
+{
+    struct db *db = arg;
+    quire_status rc = quire_sync(db->store);
+
+    (void)tidy; /* nothing is put off */
+    return rc == QUIRE_OK ? 0 : failed("sync", rc);
+}
+
+static void counts(void *arg, struct bench_counts *c)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+
+    if (quire_stat_get(((struct db *)arg)->store, &st) == QUIRE_OK) {
+        c->written = st.written_bytes;
+        c->zeroed = st.zeroed_bytes;
+    }
+}
+
+static int thread_open(void *db, void **to)
+{
+    struct thread *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return failed("a thread", QUIRE_NOMEM);
+    t->db = db;
+    *to = t;
+    return 0;
+}
+
+static void thread_close(void *arg)
+{
+    struct thread *t = arg;
+
+    quire_abort(t->txn);
+    free(t);
+}
+
+/* ---- reading ---- */
+
+static int read_begin(void *arg)
+{
+    struct thread *t = arg;
+    quire_status rc = quire_begin(t->db->store, QUIRE_READ, &t->txn);
+
+    return rc == QUIRE_OK ? 0 : failed("begin", rc);
+}
+
+static void read_end(void *arg)
+{
+    struct thread *t = arg;
+
+    quire_abort(t->txn);
+    t->txn = NULL;
+}
+
+static int get(void *arg, const struct quire_val *key, struct quire_val *val)
+{
+    struct thread *t = arg;
+    quire_status rc = quire_get(t->txn, NULL, key, val);
+
+    return rc == QUIRE_OK ? 0 : failed("get", rc);
+}
+
+static int scan(void *arg, const struct quire_val *from, bool reverse,
+                uint64_t n, struct bench_check *check)
+{
+    struct thread *t = arg;
+    struct quire_cursor *cur = NULL;
+    struct quire_val key;
+    struct quire_val val;
+    quire_status rc = quire_cursor_open(t->txn, NULL, &cur);
+
+    if (rc != QUIRE_OK)
+        return failed("cursor", rc);
+    if (from == NULL)
+        rc = quire_cursor_seek(
+            cur, reverse ? QUIRE_SEEK_LAST : QUIRE_SEEK_FIRST, NULL);
+    else
+        rc = quire_cursor_seek(cur, reverse ? QUIRE_SEEK_LE : QUIRE_SEEK_GE,
+                               from);
+    for (; rc == QUIRE_OK && n > 0; n--) {
+        rc = quire_cursor_get(cur, &key, &val);
+        if (rc != QUIRE_OK)
+            break;
+        bench_check_record(check, key.data, key.size, val.data, val.size);
+        if (n > 1)
+            rc = reverse ? quire_cursor_prev(cur) : quire_cursor_next(cur);
+    }
+    quire_cursor_close(cur);
+    return rc == QUIRE_OK || rc == QUIRE_NOTFOUND ? 0 : failed("scan", rc);
+}
+
+/* ---- writing ---- */
+
+static int write_begin(void *arg)
+{
+    struct thread *t = arg;
+    quire_status rc = quire_begin(t->db->store, QUIRE_WRITE, &t->txn);
+
+    return rc == QUIRE_OK ? 0 : failed("begin", rc);
+}
+
+static int put(void *arg, const struct quire_val *key,
+               const struct quire_val *val, bool append)
+{
+    struct thread *t = arg;
+    quire_status rc = quire_put(t->txn, NULL, key, val, 0);
+
+    (void)append; /* it sees for itself */
+    return rc == QUIRE_OK ? 0 : failed("put", rc);
+}
+
+static int commit(void *arg)
+{
+    struct thread *t = arg;
+    quire_status rc = quire_commit(t->txn, t->db->commit_flags, NULL);
+
+    t->txn = NULL;
+    return rc == QUIRE_OK ? 0 : failed("commit", rc);
+}
+
+const struct bench_engine engine_quire = {
+    .name = "quire",
+    .open = open_store,
+    .close = close_store,
+    .settle = settle,
+    .counts = counts,
+    .thread_open = thread_open,
+    .thread_close = thread_close,
+    .read_begin = read_begin,
+    .read_end = read_end,
+    .get = get,
+    .scan = scan,
+    .write_begin = write_begin,
+    .put = put,
+    .commit = commit,
+};
