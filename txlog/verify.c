@@ -18,6 +18,7 @@ struct walk {
     struct quire_verify_report report;
     quire_rev rev;
     const char *tree; /* whose pages are walked, for the report */
+    pg_id system;     /* root of the newest revision's index */
 };
 
 /* Count and report a fault; a status that ends the walk is returned. */
@@ -69,8 +70,10 @@ static bool same(const struct quire_val *a, const struct quire_val *b)
     return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
 }
 
-/* A value in overflow pages: every piece, and that they add up. */
-static quire_status walk_large(struct walk *w, const struct quire_val *val)
+/* A value in overflow pages, of a record in the page at `off`: every piece, and
+ * that they add up. */
+static quire_status walk_large(struct walk *w, uint64_t off,
+                               const struct quire_val *val)
 {
     struct pg_image *index = NULL;
     struct pg_image *img;
@@ -81,7 +84,7 @@ static quire_status walk_large(struct walk *w, const struct quire_val *val)
 
     rc = pg_large_decode(val, &large);
     if (rc != QUIRE_OK)
-        return found(w, 0, rc);
+        return found(w, off, rc);
     if (large.ref.birth > w->rev)
         return bad(w, &large.ref, "a value of a later revision");
     if (large.ref.birth < w->rev)
@@ -179,7 +182,7 @@ static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
             rc = each != NULL ? each(w, img, i) : QUIRE_OK;
             if (rc == QUIRE_OK &&
                 pg_image_value(img, i, &val) == PG_ENTRY_OVERFLOW)
-                rc = walk_large(w, &val);
+                rc = walk_large(w, pg_id_off(ref->id), &val);
             if (rc != QUIRE_OK)
                 goto out;
             continue;
@@ -247,8 +250,8 @@ static quire_status walk_rev(struct walk *w, quire_rev rev)
     w->tree = NULL;
     w->report.revisions++;
     rc = tx_rev_find(w->db, rev, &where);
-    if (rc != QUIRE_OK)
-        return found(w, 0, rc);
+    if (rc != QUIRE_OK) /* in the index: at or below its root */
+        return found(w, pg_id_off(w->system), rc);
     rc = pf_record_read(w->db->file, where.id, where.stored_len, &rec);
     if (rc != QUIRE_OK)
         return found(w, pg_id_off(where.id), rc);
@@ -304,6 +307,7 @@ quire_status tx_verify(struct quire *db,
     w.fault = fault;
     w.arg = arg;
     tx_root_load(db, &root);
+    w.system = root.system.id;
     for (quire_rev rev = 1; rev <= root.rev && rc == QUIRE_OK; rev++)
         rc = walk_rev(&w, rev);
     if (rc == QUIRE_OK)
