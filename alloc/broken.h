@@ -22,6 +22,7 @@ enum ra_broken {
     RA_BROKEN_SUPER_ONE,     /* it is always written into slot A */
     RA_BROKEN_BATCH_SUM,     /* the checksum of a batch is not looked at */
     RA_BROKEN_FRAG_SUM,      /* nor a fragment's, records included */
+    RA_BROKEN_ALL_SUMS,      /* nor any: what is damaged seems to be meant */
     RA_BROKEN_TAIL_KEPT,     /* recovery does not write the tail again */
     RA_BROKEN_TAIL_UNSYNCED, /* it does, but does not sync it */
     RA_BROKEN_INCARNATION,   /* recovery does not raise the incarnation */

@@ -401,6 +401,7 @@ struct model_look {
     struct quire_cursor *cur;
     uint8_t *buf; /* parts of large values */
     char *why;
+    quire_status failed; /* of the call that did; QUIRE_OK: none */
 };
 
 #define LOOK_BUF ((size_t)100 * 1000) /* bytes: no multiple of any page size */
@@ -425,6 +426,7 @@ static bool look_differs(struct model_look *l, const char *fmt, ...)
 static bool look_failed(struct model_look *l, const char *what, size_t i,
                         quire_status rc)
 {
+    l->failed = rc;
     return look_differs(l, "%s at record %zu gave %d (%s; %s)", what, i,
                         (int)rc, quire_strerror(rc), quire_error_detail());
 }
@@ -604,8 +606,9 @@ static bool look_tree(struct model_look *l, enum model_depth depth)
     return same;
 }
 
-bool model_same(const struct model_snap *snap, struct quire_txn *txn,
-                enum model_depth depth, char why[MODEL_WHY_CAP])
+static bool model_look(const struct model_snap *snap, struct quire_txn *txn,
+                       enum model_depth depth, quire_status *failed,
+                       char why[MODEL_WHY_CAP])
 {
     struct model_look l = { .txn = txn, .why = why };
     char name[QUIRE_NAME_MAX + 1] = "";
@@ -633,28 +636,47 @@ bool model_same(const struct model_snap *snap, struct quire_txn *txn,
         same = look_tree(&l, depth);
     }
     free(l.buf);
+    *failed = l.failed;
     return same;
 }
 
-bool model_same_at(const struct model *m, struct quire *db, quire_rev rev,
-                   enum model_depth depth, char why[MODEL_WHY_CAP])
+bool model_same(const struct model_snap *snap, struct quire_txn *txn,
+                enum model_depth depth, char why[MODEL_WHY_CAP])
+{
+    quire_status failed;
+
+    return model_look(snap, txn, depth, &failed, why);
+}
+
+bool model_same_or(const struct model *m, struct quire *db, quire_rev rev,
+                   enum model_depth depth, quire_status *failed,
+                   char why[MODEL_WHY_CAP])
 {
     struct quire_txn *txn = NULL;
     quire_status rc = quire_begin_at(db, rev, &txn);
     char text[MODEL_WHY_CAP];
     bool same;
 
+    *failed = rc;
     if (rc != QUIRE_OK) {
         snprintf(why, MODEL_WHY_CAP,
                  "quire_begin_at(%" PRIu64 ") gave %d (%s; %s)", rev, (int)rc,
                  quire_strerror(rc), quire_error_detail());
         return false;
     }
-    same = model_same(model_at(m, rev), txn, depth, text);
+    same = model_look(model_at(m, rev), txn, depth, failed, text);
     if (!same)
         snprintf(why, MODEL_WHY_CAP, "revision %" PRIu64 ", %.440s", rev, text);
     quire_abort(txn);
     return same;
+}
+
+bool model_same_at(const struct model *m, struct quire *db, quire_rev rev,
+                   enum model_depth depth, char why[MODEL_WHY_CAP])
+{
+    quire_status failed;
+
+    return model_same_or(m, db, rev, depth, &failed, why);
 }
 
 /* ---- generators ---- */

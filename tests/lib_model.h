@@ -115,6 +115,12 @@ bool model_same(const struct model_snap *snap, struct quire_txn *txn,
 bool model_same_at(const struct model *m, struct quire *db, quire_rev rev,
                    enum model_depth depth, char why[MODEL_WHY_CAP]);
 
+/* As model_same_at(). When false, *failed is the status of the call that
+ * failed, QUIRE_OK where an answer differs. */
+bool model_same_or(const struct model *m, struct quire *db, quire_rev rev,
+                   enum model_depth depth, quire_status *failed,
+                   char why[MODEL_WHY_CAP]);
+
 /* ---- generators ---- */
 
 enum gen_shape {

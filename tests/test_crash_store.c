@@ -1,7 +1,7 @@
 /*
  * test_crash_store.c - crash states of the traces of lib_trace.c.
  *
- * 2,000 states; 20,000 with QUIRE_CRASH=long, and then, for each trace, also
+ * 1,500 states; 20,000 with QUIRE_CRASH=long, and then, for each trace, also
  * all subsets of few sectors, or samples of many, at each sync. The last tests
  * doubt the tests: when syncs are lies, the same checks must fail.
  */
@@ -21,7 +21,7 @@ static bool crash_long(void)
 static void test_crash_states(void **state)
 {
     uint64_t seed = test_seed();
-    uint64_t want = test_rounds(crash_long() ? 20000 : 2000);
+    uint64_t want = test_rounds(crash_long() ? 20000 : 1500);
     uint64_t states = 0;
     uint64_t again = 0;
     uint64_t olds = 0;

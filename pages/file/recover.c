@@ -194,7 +194,8 @@ static quire_status pf_scan_batch(struct pf_scan *scan,
     if (rc == QUIRE_OK && *whole)
         *whole = rec->batch_off == off && pf_same_span(&rec->span, span) &&
                  (tail.batch_sum == XXH3_64bits_digest(&hash) ||
-                  ra_broken(RA_BROKEN_BATCH_SUM));
+                  ra_broken(RA_BROKEN_BATCH_SUM) ||
+                  ra_broken(RA_BROKEN_ALL_SUMS));
     return rc;
 }
 
