@@ -649,6 +649,7 @@ struct quire_pool_stat {
     uint64_t magazine_bytes;    /* now: resident, kept by threads */
     uint64_t magazines;         /* now: threads that keep some */
     struct quire_pool_class_stat cls[QUIRE_SEG_CLASSES]; /* smallest first */
+    uint64_t waits; /* allocations that waited for what others give back */
 };
 
 /* Kinds of page, for statistics. */
@@ -900,9 +901,10 @@ QUIRE_API quire_status quire_pool_destroy(struct quire_pool *pool);
  * Take a segment of the smallest class that holds `nbytes`, 1 ..
  * QUIRE_SEG_MAX; its bytes are undefined, its address a multiple of its size.
  *
- * Returns: QUIRE_OK and *seg; INVAL (size); NOMEM: the budget, after sweeping
- *          and asking the pressure callback, or the system.
- * Context: any thread.
+ * Returns: QUIRE_OK and *seg; INVAL (size); NOMEM: the budget, after sweeping,
+ *          asking the pressure callback, and waiting at most 50 ms for what
+ *          other threads give back; or the system.
+ * Context: any thread. Inside the pressure callback it fails at once.
  */
 QUIRE_API quire_status quire_pool_alloc(struct quire_pool *pool, size_t nbytes,
                                         void **seg) QUIRE_MUST_CHECK;
@@ -923,8 +925,8 @@ QUIRE_API quire_status quire_pool_set_pressure(struct quire_pool *pool,
 
 /*
  * Change the budget. A smaller one is reclaimed first, as an allocation of the
- * difference would be: by sweeping and by the pressure callback. Regions keep
- * their size, and the limit on address space stays.
+ * difference would be: by sweeping, by the pressure callback and by waiting.
+ * Regions keep their size, and the limit on address space stays.
  *
  * Returns: QUIRE_OK; INVAL: below QUIRE_BUDGET_MIN or above the limit on
  *          address space; NOMEM: too much is in use, and the budget is as it

@@ -231,6 +231,7 @@ static void ra_class_offer_rest(struct ra_class *c, struct ra_region *r,
     r->nwarm += n - 1;
     c->nwarm += n - 1;
     ra_class_place(c, r);
+    ra_room_news(c->pool);
     ra_mutex_unlock(&c->lock);
 }
 
@@ -356,6 +357,7 @@ void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n)
     c->nwarm += n;
     ra_class_add_out(c, -(int64_t)n);
     wake = c->nwarm > c->wake_at;
+    ra_room_news(c->pool);
     ra_mutex_unlock(&c->lock);
     if (QUIRE_UNLIKELY(wake))
         ra_sweeper_wake(c->pool);

@@ -31,6 +31,7 @@ enum ra_lock_rank {
     RA_RANK_RA_TABLE,    /* alloc: inserting a region into the table */
     RA_RANK_RA_PRESSURE, /* alloc: which pressure callback is set */
     RA_RANK_RA_WAKE,     /* alloc: waking the sweeper */
+    RA_RANK_RA_ROOM,     /* alloc: waking starved callers */
     RA_RANK_COUNT
 };
 

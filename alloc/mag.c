@@ -218,6 +218,14 @@ void ra_mag_set_caps(struct ra_pool *pool, uint64_t budget_bytes)
             memory_order_relaxed);
 }
 
+void ra_mag_close(struct ra_pool *pool)
+{
+    /* relaxed: who misses it is found inside by the drain that follows, or
+     * enters after it and sees this */
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        atomic_store_explicit(&pool->mag_cap[i], 0, memory_order_relaxed);
+}
+
 void ra_mag_init(struct ra_pool *pool)
 {
     (void)pthread_once(&ra_mag_once, ra_mag_prepare);

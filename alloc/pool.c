@@ -30,8 +30,9 @@ static quire_status ra_pool_inval(const char *option, uint64_t value,
 /* Raise the resident figure, if the budget allows; *now is what it is then. */
 static bool ra_pool_charge(struct ra_pool *pool, uint64_t nbytes, uint64_t *now)
 {
-    /* relaxed, as all figures: see struct ra_pool */
-    uint64_t was = atomic_load_explicit(&pool->resident, memory_order_relaxed);
+    /* relaxed, as all figures (see struct ra_pool), but where it fails:
+     * seq_cst for the sake of ra_room_news() */
+    uint64_t was = atomic_load_explicit(&pool->resident, memory_order_seq_cst);
 
     do {
         uint64_t budget = ra_pool_budget(pool);
@@ -39,8 +40,8 @@ static bool ra_pool_charge(struct ra_pool *pool, uint64_t nbytes, uint64_t *now)
         if (nbytes > budget || was > budget - nbytes)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(
-        &pool->resident, &was, was + nbytes, memory_order_relaxed,
-        memory_order_relaxed));
+        &pool->resident, &was, was + nbytes, memory_order_seq_cst,
+        memory_order_seq_cst));
     *now = was + nbytes;
     return true;
 }
@@ -65,8 +66,9 @@ bool ra_pool_reserve(struct ra_pool *pool, uint64_t nbytes)
 
 void ra_pool_unreserve(struct ra_pool *pool, uint64_t nbytes)
 {
+    /* seq_cst: for ra_room_news() */
     uint64_t was = atomic_fetch_sub_explicit(&pool->resident, nbytes,
-                                             memory_order_relaxed);
+                                             memory_order_seq_cst);
 
     QUIRE_ASSERT(was >= nbytes);
     (void)was;
@@ -298,6 +300,9 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     ra_mutex_init(&pool->table_lock, RA_RANK_RA_TABLE);
     ra_mutex_init(&pool->pressure_lock, RA_RANK_RA_PRESSURE);
     ra_cond_init(&pool->pressure_idle);
+    ra_mutex_init(&pool->room_lock, RA_RANK_RA_ROOM);
+    ra_cond_init(&pool->room_news);
+    pool->wait_ms = RA_WAIT_MS;
     ra_pool_init_classes(pool);
     ra_mag_init(pool);
     ra_mutex_init(&pool->wake_lock, RA_RANK_RA_WAKE);
@@ -382,6 +387,8 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
         ra_mutex_fini(&pool->cls[i].lock);
     pthread_cond_destroy(&pool->wake);
     ra_mutex_fini(&pool->wake_lock);
+    pthread_cond_destroy(&pool->room_news);
+    ra_mutex_fini(&pool->room_lock);
     pthread_cond_destroy(&pool->pressure_idle);
     ra_mutex_fini(&pool->pressure_lock);
     ra_mutex_fini(&pool->table_lock);
@@ -422,6 +429,7 @@ quire_status ra_pool_set_budget(struct ra_pool *pool, uint64_t budget_bytes)
     struct ra_room room = { 0 };
     uint64_t was = ra_pool_budget(pool);
     uint64_t now;
+    bool ok;
 
     if (budget_bytes < QUIRE_BUDGET_MIN || budget_bytes > pool->virtual_limit)
         return ra_pool_inval("budget_bytes", budget_bytes,
@@ -431,19 +439,22 @@ quire_status ra_pool_set_budget(struct ra_pool *pool, uint64_t budget_bytes)
         /* relaxed: see struct ra_pool */
         atomic_store_explicit(&pool->budget_bytes, budget_bytes,
                               memory_order_relaxed);
+        ra_room_news(pool);
     } else {
         uint64_t less = was - budget_bytes;
 
-        while (!ra_pool_charge(pool, less, &now)) {
-            if (!ra_room_make(pool, &room, &why, (size_t)less))
-                return ra_room_fail(pool, &why, "a smaller budget, by a range",
-                                    (size_t)less);
-        }
+        do {
+            ok = ra_pool_charge(pool, less, &now);
+        } while (!ok && ra_room_make(pool, &room, &why, (size_t)less));
+        ra_room_leave(pool, &room);
+        if (!ok)
+            return ra_room_fail(pool, &why, "a smaller budget, by a range",
+                                (size_t)less);
         atomic_store_explicit(&pool->budget_bytes, budget_bytes,
                               memory_order_relaxed);
         ra_pool_unreserve(pool, less);
     }
-    ra_mag_set_caps(pool, budget_bytes);
+    ra_room_set_caps(pool);
     (void)ra_mag_drain(pool); /* what they hold may be above their bounds */
     ra_log_line(&pool->log, QUIRE_LOG_INFO,
                 "budget changed from %" PRIu64 " to %" PRIu64 " bytes", was,
@@ -492,6 +503,7 @@ void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st)
     st->regions_freed = ra_figure(&pool->regions_freed);
     st->sweeps = ra_figure(&pool->sweeps);
     st->pressure_calls = ra_figure(&pool->pressure_calls);
+    st->waits = ra_figure(&pool->waits);
     st->failed_allocs = ra_figure(&pool->failed_allocs);
     st->misuses = ra_figure(&pool->misuses);
 }

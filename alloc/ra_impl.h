@@ -45,6 +45,9 @@
 #define RA_REGION_MAX ((uint64_t)64 << 20)     /* bytes */
 #define RA_REGION_AUTO_MAX ((uint64_t)4 << 20) /* bytes; most by default */
 
+/* How long a starved allocation waits for what others give back. */
+#define RA_WAIT_MS 50
+
 /* Bytes; half of what 47-bit addresses can name. */
 #define RA_BUDGET_MAX ((uint64_t)1 << 46)
 
@@ -283,7 +286,12 @@ struct ra_pool {
     _Atomic uint64_t mag_id; /* atomic: names the pool in thread-local data;
                                 0: it has no magazines, and never will */
     pthread_key_t mag_key;   /* immutable; each thread's magazine */
-    _Atomic uint32_t mag_cap[QUIRE_SEG_CLASSES]; /* atomic; most segments */
+    _Atomic uint32_t mag_cap[QUIRE_SEG_CLASSES]; /* atomic; most segments; all
+                                                    0 while somebody waits */
+    _Atomic uint32_t nwaiting; /* written under room_lock, seq_cst; starved
+                                  callers that wait */
+    unsigned wait_ms;          /* immutable once the pool is known: how long
+                                  one waits at most; 0: not at all */
 
     /* What every operation reads is above, what some write below. */
     alignas(RA_LINE) _Atomic uint64_t
@@ -299,6 +307,7 @@ struct ra_pool {
     _Atomic uint64_t regions_freed;
     _Atomic uint64_t sweeps;
     _Atomic uint64_t pressure_calls;
+    _Atomic uint64_t waits;
     _Atomic uint64_t failed_allocs;
     _Atomic uint64_t misuses;
     _Atomic uint64_t nmags;       /* atomic; magazines of this pool's threads */
@@ -320,6 +329,12 @@ struct ra_pool {
     void *thread;              /* of who creates and destroys the pool */
     _Atomic bool wanted;       /* atomic; set by who wakes it, cleared by it */
     bool stop;                 /* under wake_lock */
+
+    /* Starved callers that wait for what others give back (room.c). */
+    struct ra_mutex room_lock; /* rank RA_ROOM */
+    pthread_cond_t room_news;  /* with room_lock */
+    uint64_t news; /* under room_lock; times that something was given back
+                      while somebody waited */
 
     struct ra_mutex pressure_lock; /* rank RA_PRESSURE */
     pthread_cond_t pressure_idle;  /* with pressure_lock: none runs */
@@ -377,13 +392,36 @@ static inline uint64_t ra_figure(const _Atomic uint64_t *figure)
 /* How far a starved allocation has gone; {0} at first. */
 struct ra_room {
     unsigned nsteps;
-    unsigned nidle; /* steps in a row that gave nothing back */
+    unsigned nidle;    /* steps in a row that gave nothing back */
+    bool waiting;      /* counted in nwaiting */
+    bool over;         /* it has waited as long as it may */
+    uint64_t seen;     /* news that it knows */
+    uint64_t until_ns; /* monotonic clock: when its time is over */
 };
 
 /* One step toward room for `nbytes`: a sweep, then the pressure callback, in
- * turn. false: give up. */
+ * turn; then a wait. false: give up. Once it has been called, whether memory
+ * was found or not, ra_room_leave() must be. */
 bool ra_room_make(struct ra_pool *pool, struct ra_room *room,
                   const struct ra_why *why, size_t nbytes);
+void ra_room_leave(struct ra_pool *pool, struct ra_room *room);
+
+/* Wake those who wait. With any lock. */
+void ra_room_tell(struct ra_pool *pool);
+
+/* Something was given back: memory, or segments that are on offer. */
+static inline void ra_room_news(struct ra_pool *pool)
+{
+    /* seq_cst: pairs with ra_room_enter(). The caller has changed a figure or,
+     * under a class lock, a list; who waits has counted itself first and
+     * looked there then. One of the two sees the other's. */
+    if (QUIRE_UNLIKELY(
+            atomic_load_explicit(&pool->nwaiting, memory_order_seq_cst) > 0))
+        ra_room_tell(pool);
+}
+
+/* Choose the magazines' bounds for the budget as it is now. */
+void ra_room_set_caps(struct ra_pool *pool);
 
 /* Count and log the failure and set its detail; QUIRE_NOMEM. `what` begins
  * the detail: "a segment". */
@@ -529,6 +567,9 @@ extern _Thread_local struct ra_mag_here ra_mag_here
  * budget changes. */
 void ra_mag_init(struct ra_pool *pool);
 void ra_mag_set_caps(struct ra_pool *pool, uint64_t budget_bytes);
+/* No magazine takes anything until ra_mag_set_caps() is called again. Both
+ * under room_lock, once the pool is known. */
+void ra_mag_close(struct ra_pool *pool);
 /* No thread uses the pool any more. */
 void ra_mag_fini(struct ra_pool *pool);
 

@@ -71,9 +71,11 @@ static __attribute__((noinline)) quire_status ra_seg_alloc_far(
 
     do {
         *seg = ra_seg_take(c, !ra_nowait(), &why);
-        if (*seg != NULL)
-            return QUIRE_OK;
-    } while (ra_room_make(pool, &room, &why, ra_class_bytes(c)));
+    } while (*seg == NULL &&
+             ra_room_make(pool, &room, &why, ra_class_bytes(c)));
+    ra_room_leave(pool, &room);
+    if (*seg != NULL)
+        return QUIRE_OK;
     return ra_room_fail(pool, &why, "a segment", ra_class_bytes(c));
 }
 

@@ -56,6 +56,7 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
                 (void *)r->base, nbytes);
     ra_region_push(pool, r);
     ra_pool_unreserve(pool, nbytes);
+    ra_room_news(pool);
     return true;
 }
 
@@ -148,6 +149,7 @@ static uint64_t ra_sweep_run_cold(struct ra_class *c, struct ra_region *r,
         r->ncold += n;
         ra_count(&pool->decommitted, nbytes);
         ra_pool_unreserve(pool, nbytes);
+        ra_room_news(pool);
     } else {
         r->nwarm += n;
         c->nwarm += n;

@@ -82,12 +82,12 @@ quire_status ra_table_alloc(struct ra_pool *pool, size_t nbytes, void **mem)
         return ra_room_fail(pool, &why, "a table", asked);
     do {
         *mem = ra_table_take(pool, nbytes, &why);
-        if (*mem != NULL)
-            return QUIRE_OK;
         /* Regions are never unmapped, so nothing makes addresses free. */
-        if (why.kind == RA_WHY_VIRTUAL)
-            break;
-    } while (ra_room_make(pool, &room, &why, nbytes));
+    } while (*mem == NULL && why.kind != RA_WHY_VIRTUAL &&
+             ra_room_make(pool, &room, &why, nbytes));
+    ra_room_leave(pool, &room);
+    if (*mem != NULL)
+        return QUIRE_OK;
     return ra_room_fail(pool, &why, "a table", nbytes);
 }
 
@@ -123,4 +123,5 @@ void ra_table_free(struct ra_pool *pool, void *mem, size_t nbytes)
     atomic_fetch_sub_explicit(&pool->table_bytes, nbytes, memory_order_relaxed);
     ra_pool_unreserve_virtual(pool, nbytes);
     ra_pool_unreserve(pool, nbytes);
+    ra_room_news(pool);
 }

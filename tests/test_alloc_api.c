@@ -218,7 +218,8 @@ static void test_callback_may_not_replace_itself(void **state)
     while (quire_pool_alloc(pool, QUIRE_SEG_MAX, &segs[n]) == QUIRE_OK)
         CHECK(++n < 64);
     CHECK_OK(quire_pool_stat_get(pool, &st));
-    CHECK_EQ(st.pressure_calls, 1);
+    CHECK(st.pressure_calls >= 1); /* and again while it waited */
+    CHECK_EQ(st.waits, 1);
     while (n > 0)
         CHECK_OK(quire_pool_free(pool, segs[--n]));
     CHECK_OK(quire_pool_destroy(pool));
