@@ -661,7 +661,32 @@ typedef enum quire_kind {
     QUIRE_KIND_COUNT = 4,
 } quire_kind;
 
-/* Figures of the page cache; see part two. */
+/* Of one kind of page in a cache. Hits are counted by a sample: see
+ * struct quire_cache_stat. A miss counts here once its page has come. */
+struct quire_cache_kind_stat {
+    uint64_t pages;        /* now: resident */
+    uint64_t bytes;        /* now: their weight */
+    uint64_t pinned_pages; /* now: of these, and of the orphans */
+    uint64_t pinned_bytes;
+    uint64_t orphans; /* now: removed, but still pinned */
+    uint64_t orphan_bytes;
+    uint64_t age_ms;  /* now: mean time since the resident ones came */
+    uint64_t lookups; /* events since creation: hits and misses */
+    uint64_t hits_hint;
+    uint64_t hits_table;
+    uint64_t misses;
+    uint64_t loads;
+    uint64_t waits;
+    uint64_t removals[4]; /* by enum quire_cause */
+};
+
+/*
+ * Figures of the page cache; see part two. All are exact but hits: a thread
+ * counts one in 61 of those by hint, and one in 61 of those by table, as 61,
+ * so that a hit writes nothing that threads share. Of n hits the error is
+ * below 61 for each thread, and with several kinds or caches in use by it,
+ * about 8 times the square root of n for one of them.
+ */
 struct quire_cache_stat {
     size_t size;           /* sizeof(struct quire_cache_stat) */
     uint64_t pages;        /* resident */
@@ -674,9 +699,11 @@ struct quire_cache_stat {
     uint64_t misses;
     uint64_t loads;
     uint64_t load_failures;
-    uint64_t waits;       /* look-ups that waited for another's load */
-    uint64_t removals[4]; /* by enum quire_cause */
-    uint64_t misuses;     /* unpins without a pin */
+    uint64_t waits;              /* look-ups that waited for another's load */
+    uint64_t removals[4];        /* by enum quire_cause */
+    uint64_t misuses;            /* unpins without a pin */
+    uint64_t background_evicted; /* pages, by the background thread */
+    struct quire_cache_kind_stat kind[QUIRE_KIND_COUNT];
 };
 
 struct quire_stat {
@@ -806,6 +833,20 @@ struct quire_cache_options {
      * same calls always do the same. For simulations; payloads may be any
      * pointer but NULL, weights anything. */
     bool synchronous;
+    /*
+     * Run a thread that evicts ahead of need: when less than a 32nd of the
+     * frames (at most 512) is free, or more than 31/32 of capacity_bytes (of
+     * the pool's budget, if there is no capacity) is in use, down to 30/32.
+     * Without it, callers do it when they need room. Not with `synchronous`.
+     */
+    bool background;
+    /* NULL, or called as removed(), and just before it, for what was evicted
+     * only; the payload is still whole. */
+    void (*evicted)(void *ctx, uint64_t key, const struct quire_page *page);
+    /* Percent of the bytes in the cache that a kind of page keeps, however
+     * little it is used, as long as others can be evicted; together at most
+     * 90. 0: no such share. */
+    uint8_t min_share_percent[QUIRE_KIND_COUNT];
 };
 
 /* A pinned page. */

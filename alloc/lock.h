@@ -24,6 +24,7 @@ enum ra_lock_rank {
     RA_RANK_PC_POLICY,   /* cache: the eviction policy's queues */
     RA_RANK_PC_WAIT,     /* cache: waiting for a load */
     RA_RANK_PC_FREE,     /* cache: free frames, limbo */
+    RA_RANK_PC_WAKE,     /* cache: waking the evictor */
     RA_RANK_RA_MAG,      /* alloc: which threads have magazines; held while
                             they are emptied */
     RA_RANK_RA_SWEEP,    /* alloc: one sweep at a time */

@@ -94,6 +94,10 @@ quire_status quire_cache_create(struct quire_pool *pool,
     o.objective = opt->objective;
     o.policy = opt->policy;
     o.synchronous = opt->synchronous;
+    o.background = opt->background;
+    o.evicted = opt->evicted;
+    memcpy(o.min_share_percent, opt->min_share_percent,
+           sizeof(o.min_share_percent));
     o.log.fn = opt->log;
     o.log.arg = opt->log_arg;
     rc = pc_cache_create(ra, &o, &made);

@@ -20,9 +20,28 @@ static uint32_t pc_batch_of(uint32_t max_pages)
     return (uint32_t)ra_max_u64(1, ra_min_u64(max_pages / 32, 512));
 }
 
+/* A tenth at least stays for what is used, whatever its kind. */
+#define PC_SHARES_MAX 90u
+
 static uint64_t pc_pressure(void *arg, uint64_t nbytes)
 {
+    pc_evictor_full(arg);
     return pc_evict(arg, nbytes);
+}
+
+static void pc_locks_fini(struct pc_cache *c)
+{
+    pthread_cond_destroy(&c->wake);
+    ra_mutex_fini(&c->wake_lock);
+    ra_mutex_fini(&c->free_lock);
+    ra_mutex_fini(&c->policy_lock);
+    ra_mutex_fini(&c->reclaim);
+    for (unsigned i = 0; i < PC_NWAITS; i++) {
+        pthread_cond_destroy(&c->waits[i].cond);
+        ra_mutex_fini(&c->waits[i].lock);
+    }
+    for (unsigned i = 0; i < PC_NSTRIPES; i++)
+        ra_mutex_fini(&c->stripes[i]);
 }
 
 quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
@@ -40,6 +59,7 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
         .stride = sizeof(struct pc_frame),
         .evict = pc_evict_victim,
     };
+    unsigned shares = 0;
     quire_status rc;
 
     *cache = NULL;
@@ -49,6 +69,14 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
     if (opt->load == NULL || opt->removed == NULL)
         return ra_fail(QUIRE_INVAL, "cache: no %s callback",
                        opt->load == NULL ? "load" : "removed");
+    for (unsigned i = 0; i < QUIRE_KIND_COUNT; i++)
+        shares += opt->min_share_percent[i];
+    if (shares > PC_SHARES_MAX)
+        return ra_fail(QUIRE_INVAL,
+                       "cache: the min_share_percent add up to %u, over %u",
+                       shares, PC_SHARES_MAX);
+    if (opt->background && opt->synchronous)
+        return ra_fail(QUIRE_INVAL, "cache: both synchronous and background");
     c = QUIRE_POINT(PC_CACHE_HANDLE, NULL, ra_obj_alloc(sys, sizeof(*c)));
     if (c == NULL)
         return ra_fail(QUIRE_NOMEM, "cache: no memory for the handle");
@@ -70,6 +98,7 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
 
     c->pool = pool;
     c->opt = *opt;
+    c->shares = shares > 0;
     c->nframes = opt->max_pages;
     c->batch = opt->synchronous ? 1 : pc_batch_of(opt->max_pages);
     c->capacity = opt->capacity_bytes;
@@ -95,6 +124,15 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
     ra_mutex_init(&c->reclaim, RA_RANK_PC_RECLAIM);
     ra_mutex_init(&c->policy_lock, RA_RANK_PC_POLICY);
     ra_mutex_init(&c->free_lock, RA_RANK_PC_FREE);
+    ra_mutex_init(&c->wake_lock, RA_RANK_PC_WAKE);
+    ra_cond_init(&c->wake);
+    if (opt->background && !opt->synchronous) {
+        rc = pc_evictor_start(c);
+        if (rc != QUIRE_OK) {
+            pc_locks_fini(c);
+            goto out;
+        }
+    }
     ra_pool_set_pressure(pool, pc_pressure, c);
     *cache = c;
     c = NULL; /* handed over, with all that it holds */
@@ -123,6 +161,7 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     if (c == NULL)
         return 0;
     sys = ra_pool_sys(c->pool);
+    pc_evictor_stop(c);
     ra_pool_set_pressure(c->pool, NULL, NULL);
     n = atomic_load_explicit(&c->nused, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++) {
@@ -151,15 +190,7 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     QUIRE_ASSERT(npinned == 0 || leaks_expected);
     (void)leaks_expected;
 
-    ra_mutex_fini(&c->free_lock);
-    ra_mutex_fini(&c->policy_lock);
-    ra_mutex_fini(&c->reclaim);
-    for (unsigned i = 0; i < PC_NWAITS; i++) {
-        pthread_cond_destroy(&c->waits[i].cond);
-        ra_mutex_fini(&c->waits[i].lock);
-    }
-    for (unsigned i = 0; i < PC_NSTRIPES; i++)
-        ra_mutex_fini(&c->stripes[i]);
+    pc_locks_fini(c);
     ra_table_free(c->pool, c->policy_mem, c->policy_bytes);
     ra_table_free(c->pool, c->table.buckets, c->table_bytes);
     ra_table_free(c->pool, c->frames, c->frame_bytes);
@@ -181,26 +212,79 @@ static uint64_t pc_figure(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* What is resident now, by kind. */
+static void pc_stat_frames(struct pc_cache *c, struct quire_cache_stat *st)
+{
+    uint32_t n = atomic_load_explicit(&c->nused, memory_order_relaxed);
+    uint32_t now_ms = pc_now_ms();
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct pc_frame *f = &c->frames[i];
+        /* relaxed, all: figures; frames change while we look */
+        pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
+        uint32_t age_ms = now_ms - atomic_load_explicit(&f->born_ms,
+                                                        memory_order_relaxed);
+        struct quire_cache_kind_stat *k;
+
+        if (!pc_state_resident(s))
+            continue;
+        k = &st->kind[pc_kind_of(c, f) - c->kinds];
+        k->pages++;
+        k->bytes += atomic_load_explicit(&f->weight, memory_order_relaxed);
+        if (age_ms <= UINT32_MAX / 2) /* else it came while we looked */
+            k->age_ms += age_ms;
+    }
+    for (unsigned i = 0; i < QUIRE_KIND_COUNT; i++)
+        if (st->kind[i].pages > 0)
+            st->kind[i].age_ms /= st->kind[i].pages;
+}
+
+static void pc_stat_kind(const struct pc_kind *k,
+                         struct quire_cache_kind_stat *out,
+                         struct quire_cache_stat *st)
+{
+    out->hits_hint = pc_figure(&k->hits_hint);
+    out->hits_table = pc_figure(&k->hits_table);
+    out->misses = pc_figure(&k->misses);
+    out->lookups = out->hits_hint + out->hits_table + out->misses;
+    out->loads = pc_figure(&k->loads);
+    out->waits = pc_figure(&k->waits);
+    st->hits_hint += out->hits_hint;
+    st->hits_table += out->hits_table;
+    for (unsigned i = 0; i < PC_NCAUSES; i++) {
+        out->removals[i] = pc_figure(&k->removals[i]);
+        st->removals[i] += out->removals[i];
+    }
+}
+
 void pc_stat(struct pc_cache *cache, struct quire_cache_stat *st)
 {
     uint64_t charged = pc_figure(&cache->charged_bytes);
+    size_t size = st->size;
     struct pc_pinned p;
 
+    memset(st, 0, sizeof(*st));
+    st->size = size;
     pc_pinned_scan(cache, &p);
+    pc_stat_frames(cache, st);
     st->pages = pc_figure(&cache->npages);
     st->limbo_bytes = pc_figure(&cache->gone_bytes);
     st->bytes = charged > st->limbo_bytes ? charged - st->limbo_bytes : 0;
     st->pinned_pages = p.npages;
     memcpy(st->pinned_bytes, p.bytes, sizeof(st->pinned_bytes));
-    st->hits_hint = pc_figure(&cache->hits_hint);
-    st->hits_table = pc_figure(&cache->hits_table);
+    for (unsigned i = 0; i < QUIRE_KIND_COUNT; i++) {
+        pc_stat_kind(&cache->kinds[i], &st->kind[i], st);
+        st->kind[i].pinned_pages = p.pages[i];
+        st->kind[i].pinned_bytes = p.bytes[i];
+        st->kind[i].orphans = p.orphans[i];
+        st->kind[i].orphan_bytes = p.orphan_bytes[i];
+    }
     st->misses = pc_figure(&cache->misses);
     st->loads = pc_figure(&cache->loads);
     st->load_failures = pc_figure(&cache->load_failures);
     st->waits = pc_figure(&cache->nwaits);
-    for (unsigned i = 0; i < PC_NCAUSES; i++)
-        st->removals[i] = pc_figure(&cache->removals[i]);
     st->misuses = pc_figure(&cache->misuses);
+    st->background_evicted = pc_figure(&cache->background_evicted);
 }
 
 /* ---- invariants ---- */
@@ -222,6 +306,7 @@ struct pc_sums {
     uint64_t free;    /* frames */
     uint64_t limbo;   /* frames */
     uint64_t depth;   /* sum of overflow counters that words are in */
+    uint64_t kinds[QUIRE_KIND_COUNT]; /* bytes, resident */
 };
 
 static bool pc_check_frame(const struct pc_cache *c, uint32_t i,
@@ -266,6 +351,8 @@ static bool pc_check_frame(const struct pc_cache *c, uint32_t i,
         if (c->policy.engine.nodes[i].weight != weight)
             return pc_broken(c, "PC-10: weight of a frame", i);
         sum->pages++;
+        sum->kinds[atomic_load_explicit(&f->kind, memory_order_relaxed)] +=
+            weight;
     } else if (pc_state_pins(s) == 0 || weight != 0) {
         return pc_broken(c, "PC-6: loading frame", i);
     }
@@ -301,6 +388,9 @@ bool pc_check_cache(struct pc_cache *cache)
         return pc_broken(c, "PC-5: overflow counters", overflows);
     if (sum.pages != pc_figure(&c->npages))
         return pc_broken(c, "PC-7: number of pages", sum.pages);
+    for (unsigned i = 0; i < QUIRE_KIND_COUNT; i++)
+        if (sum.kinds[i] != pc_figure(&c->kinds[i].bytes))
+            return pc_broken(c, "PC-7: bytes of a kind", i);
     if (sum.charged != pc_figure(&c->charged_bytes))
         return pc_broken(c, "PC-7: bytes charged", sum.charged);
     if (sum.gone != pc_figure(&c->gone_bytes))

@@ -56,9 +56,12 @@ static uint64_t pc_weight(const struct pc_frame *f)
 void pc_evict_callback(struct pc_cache *c, uint64_t key,
                        const struct quire_page *page, enum quire_cause cause)
 {
-    pc_count(&c->removals[cause]);
+    pc_count(
+        &c->kinds[(unsigned)page->kind % QUIRE_KIND_COUNT].removals[cause]);
     pc_self.reclaiming++;
     ra_nowait_enter();
+    if (cause == QUIRE_CAUSE_EVICTED && c->opt.evicted != NULL)
+        c->opt.evicted(c->opt.ctx, key, page);
     c->opt.removed(c->opt.ctx, key, page, cause);
     ra_nowait_exit();
     pc_self.reclaiming--;
@@ -92,10 +95,26 @@ static bool pc_enough(const struct pc_haul *haul, const struct pc_want *need)
     return haul->nframes >= need->entries && haul->nbytes >= need->bytes;
 }
 
+/* Must `frame` stay for its kind's share? */
+static bool pc_evict_spared(struct pc_cache *c, uint32_t frame)
+{
+    const struct pc_frame *f = &c->frames[frame];
+    const struct pc_kind *k = pc_kind_of(c, f);
+    uint64_t share = c->opt.min_share_percent[k - c->kinds];
+
+    if (QUIRE_LIKELY(share == 0) || c->no_shares)
+        return false;
+    /* relaxed: what is removed meanwhile does not hang on it */
+    return atomic_load_explicit(&k->bytes, memory_order_relaxed) <
+           c->policy.engine.weight / 100 * share + pc_weight(f);
+}
+
 bool pc_evict_victim(void *cache, uint32_t frame)
 {
     struct pc_cache *c = cache;
 
+    if (pc_evict_spared(c, frame))
+        return false;
     if (!pc_frame_orphan(c, frame, QUIRE_CAUSE_EVICTED, true))
         return false;
     /* `next` is free for us: the frame gets to limbo with our pin only. */
@@ -107,6 +126,9 @@ bool pc_evict_victim(void *cache, uint32_t frame)
 void pc_evict_admit(struct pc_cache *c, uint32_t frame, uint64_t key,
                     uint64_t nbytes, bool to_main)
 {
+    /* relaxed: a figure, for the shares */
+    atomic_fetch_add_explicit(&pc_kind_of(c, &c->frames[frame])->bytes, nbytes,
+                              memory_order_relaxed);
     pc_policy_add(&c->policy, frame, pc_sample_hash(key), (uint32_t)nbytes,
                   to_main);
 }
@@ -144,7 +166,12 @@ static void pc_evict_choose(struct pc_cache *c, const struct pc_want *need,
     capacity = c->policy.engine.weight + want.incoming;
     if (c->capacity != 0)
         capacity = ra_min_u64(capacity, c->capacity);
-    (void)pc_policy_evict(&c->policy, capacity, &want);
+    if (!pc_policy_evict(&c->policy, capacity, &want) && c->shares) {
+        /* All else is pinned: a share is no reason to refuse. */
+        c->no_shares = true;
+        (void)pc_policy_evict(&c->policy, capacity, &want);
+        c->no_shares = false;
+    }
     ra_mutex_unlock(&c->policy_lock);
     while (c->claimed != 0) {
         uint32_t frame = c->claimed - 1;
@@ -278,6 +305,10 @@ void pc_pinned_scan(struct pc_cache *c, struct pc_pinned *p)
         p->npages++;
         p->pages[kind]++;
         p->bytes[kind] += pc_weight(f);
+        if ((s & PC_ST_ORPHAN) != 0) {
+            p->orphans[kind]++;
+            p->orphan_bytes[kind] += pc_weight(f);
+        }
     }
 }
 
@@ -319,6 +350,7 @@ quire_status pc_evict_claim(struct pc_cache *c, uint32_t *frame)
     uint64_t nfreed;
 
     *frame = pc_frame_pop(c);
+    pc_evictor_look(c);
     if (*frame != PC_FRAME_NONE)
         return QUIRE_OK;
     pc_reclaim_lock(c);
@@ -384,8 +416,10 @@ quire_status pc_evict_charge(struct pc_cache *c, uint64_t key, uint64_t nbytes,
         ra_mutex_unlock(&c->policy_lock);
     }
     charged = pc_charge(c, nbytes);
-    if (charged)
+    if (charged) {
+        pc_evictor_look(c);
         return QUIRE_OK;
+    }
     if (nbytes > c->capacity)
         return ra_fail(QUIRE_NOMEM,
                        "cache: a page of %llu bytes is larger than the "
@@ -449,9 +483,25 @@ void pc_reclaim(struct pc_cache *cache)
 void pc_evict_help(struct pc_cache *c)
 {
     /* relaxed, both: guesses; a wrong one is made good by the next miss */
-    if (atomic_load_explicit(&c->nlimbo, memory_order_relaxed) >= c->batch &&
-        atomic_load_explicit(&c->reclaiming, memory_order_relaxed) == 0)
+    if (atomic_load_explicit(&c->nlimbo, memory_order_relaxed) < c->batch ||
+        atomic_load_explicit(&c->reclaiming, memory_order_relaxed) != 0)
+        return;
+    if (c->background)
+        pc_evictor_wake(c);
+    else
         pc_reclaim(c);
+}
+
+bool pc_evict_ahead(struct pc_cache *c, const struct pc_want *need,
+                    uint64_t *nfreed)
+{
+    pc_reclaim_lock(c);
+    pc_round(c, need, NULL, nfreed);
+    pc_reclaim_unlock(c);
+    /* relaxed: a figure */
+    atomic_fetch_add_explicit(&c->background_evicted, *nfreed,
+                              memory_order_relaxed);
+    return *nfreed > 0;
 }
 
 void pc_demote(struct pc_cache *cache, uint64_t key)

@@ -158,11 +158,13 @@ bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
     if ((s & PC_ST_LOADING) == 0) {
         /* relaxed, both: figures. A loading page is not yet in them; its
          * loader will find it an orphan. */
+        uint64_t weight = atomic_load_explicit(&f->weight,
+                                               memory_order_relaxed);
+
         atomic_fetch_sub_explicit(&c->npages, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(
-            &c->gone_bytes,
-            atomic_load_explicit(&f->weight, memory_order_relaxed),
-            memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->gone_bytes, weight, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&pc_kind_of(c, f)->bytes, weight,
+                                  memory_order_relaxed);
     }
     return true;
 }
@@ -205,6 +207,8 @@ uint32_t pc_frame_pop(struct pc_cache *c)
     if (c->free_head != 0) {
         frame = c->free_head - 1;
         c->free_head = c->frames[frame].next;
+        /* relaxed: written under this lock only; others take it for a figure */
+        atomic_fetch_sub_explicit(&c->nfree, 1, memory_order_relaxed);
     } else if (nused < c->nframes) {
         frame = nused;
         /* relaxed: scans look at frames of any state, all of them set up at
@@ -242,6 +246,7 @@ void pc_frame_push(struct pc_cache *c, uint32_t frame)
     atomic_store_explicit(&f->state, PC_ST_FREE, memory_order_relaxed);
     f->next = c->free_head;
     c->free_head = frame + 1;
+    atomic_fetch_add_explicit(&c->nfree, 1, memory_order_relaxed);
     ra_mutex_unlock(&c->free_lock);
 }
 
@@ -252,4 +257,5 @@ void pc_frame_fill(struct pc_frame *f, const struct quire_page *page)
     atomic_store_explicit(&f->weight, (uint32_t)page->weight_bytes,
                           memory_order_relaxed);
     atomic_store_explicit(&f->kind, (uint8_t)page->kind, memory_order_relaxed);
+    atomic_store_explicit(&f->born_ms, pc_now_ms(), memory_order_relaxed);
 }

@@ -38,13 +38,23 @@
 
 #include <stdio.h>
 
-/* A hit by hint, counted now and then. */
-static void pc_hit_hint(struct pc_cache *c)
+/* A hit of `frame`, counted now and then. */
+static inline void pc_hit_hint(struct pc_cache *c, uint32_t frame)
 {
-    if (++pc_self.hits < PC_SAMPLE)
+    if (QUIRE_LIKELY(++pc_self.hits_hint < PC_SAMPLE))
         return;
-    pc_self.hits = 0;
-    atomic_fetch_add_explicit(&c->hits_hint, PC_SAMPLE, memory_order_relaxed);
+    pc_self.hits_hint = 0;
+    atomic_fetch_add_explicit(&pc_kind_of(c, &c->frames[frame])->hits_hint,
+                              PC_SAMPLE, memory_order_relaxed);
+}
+
+static inline void pc_hit_table(struct pc_cache *c, uint32_t frame)
+{
+    if (QUIRE_LIKELY(++pc_self.hits_table < PC_SAMPLE))
+        return;
+    pc_self.hits_table = 0;
+    atomic_fetch_add_explicit(&pc_kind_of(c, &c->frames[frame])->hits_table,
+                              PC_SAMPLE, memory_order_relaxed);
 }
 
 /* The frame that `hint` names, if it has `key`: resident or loading, or
@@ -88,7 +98,7 @@ const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     if (at != PC_FRAME_NONE &&
         pc_state_resident(atomic_load_explicit(&cache->frames[at].state,
                                                memory_order_acquire))) {
-        pc_hit_hint(cache);
+        pc_hit_hint(cache, at);
     } else {
         at = pc_table_find(&cache->table, cache->frames, key);
         if (at == PC_FRAME_NONE ||
@@ -96,7 +106,7 @@ const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
                                                     memory_order_acquire)))
             return NULL;
         pc_hint_set(hint, at);
-        pc_count(&cache->hits_table);
+        pc_hit_table(cache, at);
     }
     (void)pc_frame_touch(cache, at, key);
     if (frame != NULL)
@@ -194,7 +204,9 @@ static quire_status pc_load_wait(struct pc_cache *c, uint32_t frame)
             pthread_cond_broadcast(&w->cond);
     }
     ra_mutex_unlock(&w->lock);
-    if (rc != QUIRE_OK)
+    if (rc == QUIRE_OK)
+        pc_count(&pc_kind_of(c, f)->waits);
+    else
         ra_fail(rc, "%s", text);
     return rc;
 }
@@ -290,7 +302,7 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
     bool loaded = false; /* the page is ours to give back */
     bool to_main = false;
 
-    pc_count(&c->loads);
+    pc_count(&c->loads); /* begun; those of a kind are counted when done */
     pc_self.loads = &load;
     load.rc = QUIRE_POINT_RC(PC_LOAD_PAGE, QUIRE_NOMEM,
                              c->opt.load(c->opt.ctx, key, arg, &page));
@@ -309,6 +321,7 @@ static quire_status pc_load_run(struct pc_cache *c, uint64_t key,
 
 out:
     if (load.rc == QUIRE_OK) {
+        pc_count(&c->kinds[page.kind].loads);
         pc_load_done(c, key, &load, &page, to_main);
         return QUIRE_OK;
     }
@@ -341,7 +354,7 @@ static bool pc_pin_found(struct pc_cache *c, uint64_t key, pc_hint *hint,
     if (*frame != PC_FRAME_NONE) {
         pinned = pc_frame_pin(c, *frame, key, true, s);
         if (pinned && (*s & PC_ST_LOADING) == 0)
-            pc_hit_hint(c);
+            pc_hit_hint(c, *frame);
     }
     if (!pinned) {
         *frame = pc_table_find(&c->table, c->frames, key);
@@ -350,7 +363,7 @@ static bool pc_pin_found(struct pc_cache *c, uint64_t key, pc_hint *hint,
         if (pinned)
             pc_hint_set(hint, *frame);
         if (pinned && (*s & PC_ST_LOADING) == 0)
-            pc_count(&c->hits_table);
+            pc_hit_table(c, *frame);
     }
     pc_read_exit();
     return pinned;
@@ -377,6 +390,7 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     struct ra_mutex *stripe = pc_stripe_of(cache, key);
     uint32_t fresh = PC_FRAME_NONE;
     bool load = false;
+    bool missed = false;
     uint32_t at;
     pc_state s;
     quire_status rc = pc_may_wait("cache: pin");
@@ -386,6 +400,7 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     if (key == PC_KEY_NONE)
         return ra_fail(QUIRE_INVAL, "cache: key 2^64-1 is reserved");
     if (!pc_pin_found(cache, key, hint, &at, &s)) {
+        missed = true;
         pc_count(&cache->misses);
         pc_evict_help(cache);
         rc = QUIRE_POINT_RC(PC_PIN_FRAME, QUIRE_NOMEM,
@@ -412,6 +427,9 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     if (load) {
         rc = pc_load_run(cache, key, at, arg);
     } else if ((s & PC_ST_LOADING) != 0) {
+        if (!missed)
+            pc_count(&cache->misses);
+        missed = true;
         if (pc_load_is_own(cache, at)) {
             pc_frame_unpin(cache, at);
             return ra_fail(QUIRE_MISUSE,
@@ -427,6 +445,8 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
         pc_policy_drain(&cache->policy); /* so that no sampled hit is lost */
         ra_mutex_unlock(&cache->policy_lock);
     }
+    if (missed)
+        pc_count(&pc_kind_of(cache, &cache->frames[at])->misses);
     /* relaxed: came with the state, and stays while pinned (PC-2) */
     *payload = atomic_load_explicit(&cache->frames[at].payload,
                                     memory_order_relaxed);

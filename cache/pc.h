@@ -33,7 +33,9 @@ struct pc_options {
     bool background; /* run the evicting thread */
     enum quire_objective objective;
     enum quire_policy policy;
-    bool synchronous; /* see struct quire_cache_options */
+    bool synchronous; /* see struct quire_cache_options, here and below */
+    void (*evicted)(void *ctx, uint64_t key, const struct quire_page *page);
+    uint8_t min_share_percent[QUIRE_KIND_COUNT];
     struct ra_log log;
 };
 

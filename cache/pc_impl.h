@@ -26,6 +26,7 @@
 #include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "cache/pc.h"
 #include "cache/policy.h"
@@ -150,8 +151,10 @@ struct pc_frame {
     /* Frame index + 1 of the next in the limbo or free list, 0 at its end;
      * written by whoever puts it there. */
     uint32_t next;
-    _Atomic uint8_t kind; /* enum quire_kind; as `weight` */
-    _Atomic uint8_t uses; /* atomic; any order will do: a hint */
+    _Atomic uint32_t born_ms; /* when its page came, in milliseconds of a clock
+                                 of 32 bits (pc_now_ms()); as `weight` */
+    _Atomic uint8_t kind;     /* enum quire_kind; as `weight` */
+    _Atomic uint8_t uses;     /* atomic; any order will do: a hint */
 };
 
 static_assert(sizeof(struct pc_frame) == PC_CACHE_LINE, "PC-1: one line");
@@ -248,6 +251,18 @@ struct pc_load {
                                FAILED, then read under the wait's lock */
 };
 
+/* Of a kind of page; atomic. */
+struct pc_kind {
+    _Atomic uint64_t bytes; /* resident, as the policy's queues have them;
+                               written under policy_lock or by an evictor */
+    _Atomic uint64_t hits_hint;
+    _Atomic uint64_t hits_table;
+    _Atomic uint64_t misses;
+    _Atomic uint64_t loads;
+    _Atomic uint64_t waits;
+    _Atomic uint64_t removals[PC_NCAUSES];
+};
+
 struct pc_cache {
     struct pc_frame *frames; /* immutable; nframes of them */
     struct pc_table table;
@@ -262,6 +277,8 @@ struct pc_cache {
     struct pc_wait waits[PC_NWAITS];
     struct ra_mutex stripes[PC_NSTRIPES]; /* rank PC_STRIPE */
     struct ra_mutex reclaim;              /* rank PC_RECLAIM */
+    bool shares;                          /* immutable; some kind has a share */
+    bool no_shares;   /* this choice disregards them; under policy_lock */
     uint32_t claimed; /* frame index + 1, 0 none: orphans of this round, by
                          `next`; under reclaim */
 
@@ -271,6 +288,13 @@ struct pc_cache {
     /* Under policy_lock, but for what policy.h says is atomic. Entries are
      * frames; resident ones are in its queues (PC-10). */
     struct pc_policy policy;
+
+    /* The evictor (evictor.c). */
+    struct ra_mutex wake_lock; /* rank PC_WAKE */
+    pthread_cond_t wake;       /* wanted or stop */
+    void *thread;              /* the caller of destroy */
+    bool background;           /* immutable once the cache is made */
+    bool stop;                 /* under wake_lock */
 
     struct ra_mutex free_lock; /* rank PC_FREE */
     uint32_t free_head;        /* frame index + 1, 0 none; under free_lock */
@@ -284,7 +308,15 @@ struct pc_cache {
     char pad[PC_CACHE_LINE];
     /* Frame index + 1, 0 none; a stack: pushed by anybody, taken whole. */
     _Atomic uint32_t limbo_head;
-    _Atomic uint32_t nlimbo;       /* atomic; frames in limbo */
+    _Atomic uint32_t nlimbo; /* atomic; frames in limbo */
+    _Atomic uint32_t
+        nfree;           /* atomic; on the free list; written under its lock */
+    _Atomic bool wanted; /* atomic; the evictor is asked for a pass */
+    _Atomic bool tired;  /* atomic; its last pass found too little */
+    _Atomic uint64_t full_bytes; /* atomic; in use of the pool when it asked for
+                                    room, 0: it never has; a guess */
+    _Atomic uint32_t
+        looks; /* atomic; at the pool's budget, by those who load */
     _Atomic uint32_t reclaiming;   /* atomic; 1: somebody is at it */
     _Atomic uint32_t demoted_next; /* atomic; place in `demoted`, modulo */
     _Atomic uint32_t demoted[PC_NDEMOTED]; /* atomic; frame index + 1, 0 */
@@ -294,21 +326,21 @@ struct pc_cache {
     _Atomic uint64_t npages;        /* atomic; resident */
 
     /* Events; atomic, relaxed throughout: nothing is decided by them. */
-    _Atomic uint64_t hits_hint;
-    _Atomic uint64_t hits_table;
+    struct pc_kind kinds[QUIRE_KIND_COUNT];
     _Atomic uint64_t misses;
     _Atomic uint64_t loads;
     _Atomic uint64_t load_failures;
     _Atomic uint64_t nwaits;
-    _Atomic uint64_t removals[PC_NCAUSES];
     _Atomic uint64_t misuses;
+    _Atomic uint64_t background_evicted;
 };
 
 /* What this thread is doing; owner thread. */
 struct pc_thread {
     uint32_t read_depth;   /* read sections entered */
     uint32_t reclaiming;   /* 1: holds a `reclaim` lock, or runs a callback */
-    uint32_t hits;         /* towards the next sample */
+    uint32_t hits_hint;    /* towards the next sample of hits by hint */
+    uint32_t hits_table;   /* ... and by table */
     struct pc_load *loads; /* innermost load that it runs; NULL: none */
 };
 
@@ -323,6 +355,24 @@ static inline struct ra_mutex *pc_stripe_of(struct pc_cache *c, uint64_t key)
 {
     return &c->stripes[(pc_hash(key) >> 32) /
                        (UINT64_C(0x100000000) / PC_NSTRIPES)];
+}
+
+static inline struct pc_kind *pc_kind_of(struct pc_cache *c,
+                                         const struct pc_frame *f)
+{
+    /* relaxed: checked when the page was handed over, and came with it */
+    return &c->kinds[atomic_load_explicit(&f->kind, memory_order_relaxed) %
+                     QUIRE_KIND_COUNT];
+}
+
+/* Milliseconds of the monotonic clock, modulo 2^32. */
+static inline uint32_t pc_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint32_t)((uint64_t)t.tv_sec * 1000 +
+                      (uint64_t)t.tv_nsec / 1000000);
 }
 
 static inline struct pc_wait *pc_wait_of(struct pc_cache *c, uint32_t frame)
@@ -421,8 +471,28 @@ void pc_evict_admit(struct pc_cache *c, uint32_t frame, uint64_t key,
 /* The policy's callback: make `frame` an orphan, if it isn't pinned. */
 bool pc_evict_victim(void *cache, uint32_t frame);
 
-/* Reclaim if limbo has grown to a batch and nobody else is at it. */
+/* Reclaim if limbo has grown to a batch and nobody else is at it; the evictor
+ * does it if there is one. */
 void pc_evict_help(struct pc_cache *c);
+
+/* As pc_evict_claim() and pc_evict_charge() do when they have to: one round,
+ * as one of a pass of the evictor. *freed: pages. false: it had nothing to
+ * do. */
+bool pc_evict_ahead(struct pc_cache *c, const struct pc_want *need,
+                    uint64_t *nfreed);
+
+/* ---- evictor.c ---- */
+
+/* NOMEM when the thread can't be started. */
+quire_status pc_evictor_start(struct pc_cache *c) QUIRE_MUST_CHECK;
+void pc_evictor_stop(struct pc_cache *c);
+
+/* Wake the evictor, if there is one, when a high mark is passed. With no lock
+ * held. */
+void pc_evictor_look(struct pc_cache *c);
+/* The pool is full. */
+void pc_evictor_full(struct pc_cache *c);
+void pc_evictor_wake(struct pc_cache *c);
 
 /* Call back for a page that is nobody's any more. */
 void pc_evict_callback(struct pc_cache *c, uint64_t key,
@@ -432,6 +502,8 @@ void pc_evict_callback(struct pc_cache *c, uint64_t key,
 struct pc_pinned {
     uint64_t pages[QUIRE_KIND_COUNT];
     uint64_t bytes[QUIRE_KIND_COUNT];
+    uint64_t orphans[QUIRE_KIND_COUNT]; /* of these */
+    uint64_t orphan_bytes[QUIRE_KIND_COUNT];
     uint64_t npages;  /* sum of pages */
     uint64_t loading; /* frames claimed or loading, not among the pages */
 };

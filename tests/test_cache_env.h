@@ -9,6 +9,7 @@
 #ifndef QUIRE_TESTS_TEST_CACHE_ENV_H
 #define QUIRE_TESTS_TEST_CACHE_ENV_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -200,6 +201,7 @@ static inline uint64_t env_removals(const struct env *e)
 /* Destroy all; every page made must have been called back for once. */
 static inline void env_fini(struct env *e)
 {
+    pc_evictor_stop(e->cache); /* the check is for caches at rest */
     CHECK(pc_check_cache(e->cache));
     CHECK_EQ(pc_cache_destroy(e->cache, false), 0);
     CHECK_EQ(env_removals(e), e->made);

@@ -17,14 +17,16 @@ static void test_pin_loads_once(void **state)
     /* 0 and the greatest key but one are keys like any other */
     env_touch(&e, 0);
     env_touch(&e, 0);
-    env_touch(&e, UINT64_MAX - 1);
-    env_touch(&e, UINT64_MAX - 1);
+    for (unsigned i = 0; i < 10 * PC_SAMPLE; i++)
+        env_touch(&e, UINT64_MAX - 1);
     CHECK_EQ(e.loads, 2);
     st = env_stat(&e);
     CHECK_EQ(st.pages, 2);
     CHECK_EQ(st.bytes, 8192);
     CHECK_EQ(st.misses, 2);
-    CHECK_EQ(st.hits_table, 2);
+    /* counted in samples: within one of what it was */
+    CHECK(st.hits_table >= 9 * PC_SAMPLE);
+    CHECK(st.hits_table <= 11 * PC_SAMPLE);
     CHECK_EQ(st.pinned_pages, 0);
     env_fini(&e);
 }
@@ -67,7 +69,7 @@ static void test_hint(void **state)
         page_check(pc_get(e.cache, 1, &hint, NULL), 1);
     pc_read_exit();
     st = env_stat(&e);
-    CHECK_EQ(st.hits_table, 1);
+    CHECK(st.hits_table <= PC_SAMPLE);
     /* counted in samples: within one of what it was */
     CHECK(st.hits_hint >= 9 * PC_SAMPLE);
     CHECK(st.hits_hint <= 11 * PC_SAMPLE);

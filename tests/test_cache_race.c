@@ -146,7 +146,8 @@ static void *race_main(void *arg)
     return NULL;
 }
 
-static void race_run(uint32_t max_pages, uint64_t capacity, uint64_t nops)
+static void race_run(uint32_t max_pages, uint64_t capacity, bool background,
+                     uint64_t nops)
 {
     struct quire_pool_options popt = { .size = sizeof(popt),
                                        .budget_bytes = QUIRE_BUDGET_MIN };
@@ -156,6 +157,7 @@ static void race_run(uint32_t max_pages, uint64_t capacity, uint64_t nops)
                               .load = race_load,
                               .removed = env_removed,
                               .ctx = &e,
+                              .background = background,
                               .log = { env_log, &e } };
     static pc_hint hints[NHINTS];
     pthread_t threads[NTHREADS];
@@ -175,6 +177,9 @@ static void race_run(uint32_t max_pages, uint64_t capacity, uint64_t nops)
     }
     for (unsigned i = 0; i < NTHREADS; i++)
         pthread_join(threads[i], NULL);
+    if (background)
+        CHECK(env_stat(&e).background_evicted > 0 || nops <= 1000);
+    pc_evictor_stop(e.cache); /* the check is for caches at rest */
     CHECK(pc_check_cache(e.cache));
     st = env_stat(&e);
     CHECK_EQ(st.pinned_pages, 0);
@@ -200,20 +205,28 @@ static void race_run(uint32_t max_pages, uint64_t capacity, uint64_t nops)
 static void test_race_for_frames(void **state)
 {
     (void)state;
-    race_run(100, 0, test_rounds(20000));
+    race_run(100, 0, false, test_rounds(20000));
 }
 
 static void test_race_for_bytes(void **state)
 {
     (void)state;
-    race_run(1000, 400000, test_rounds(20000));
+    race_run(1000, 400000, false, test_rounds(20000));
 }
 
 /* Fewer frames than threads hold: refusals are part of it. */
 static void test_race_for_too_few_frames(void **state)
 {
     (void)state;
-    race_run(12, 0, test_rounds(20000));
+    race_run(12, 0, false, test_rounds(20000));
+}
+
+/* Against the evictor, for frames and for bytes. */
+static void test_race_with_the_evictor(void **state)
+{
+    (void)state;
+    race_run(100, 0, true, test_rounds(20000));
+    race_run(1000, 400000, true, test_rounds(20000));
 }
 
 int main(void)
@@ -222,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_race_for_frames),
         cmocka_unit_test(test_race_for_bytes),
         cmocka_unit_test(test_race_for_too_few_frames),
+        cmocka_unit_test(test_race_with_the_evictor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
