@@ -114,6 +114,8 @@ typedef enum quire_status {
     /* An earlier call of this transaction failed halfway; it can only be
      * aborted. The store is unaffected. */
     QUIRE_ABORTED = -17,
+    /* The time limit has passed before it was this thread's turn to write. */
+    QUIRE_TIMEOUT = -18,
 } quire_status;
 
 /* One line in English for a status, "unknown status" for anything else. The
@@ -361,15 +363,26 @@ QUIRE_API quire_status quire_close(struct quire *db);
 /*
  * Begin a transaction. QUIRE_READ sees the newest published revision and keeps
  * seeing it; any number may run, and they block nobody. QUIRE_WRITE waits for
- * its turn: one writer runs at a time.
+ * its turn: one writer runs at a time, first come, first served. It sees the
+ * newest commit of all, even one that still waits for its sync in another
+ * thread; when that sync fails it can't be committed. A write transaction may
+ * move between threads.
  *
  * Returns: QUIRE_OK and *txn; NOMEM; READONLY (write to a read-only store);
- *          POISONED; MISUSE (a second write transaction of one thread, which
- *          would wait for itself).
+ *          POISONED; MISUSE (a second write transaction on the thread that last
+ *          used the open one: it would wait for itself).
  * Owner:   the caller, until quire_commit() or quire_abort().
  */
 QUIRE_API quire_status quire_begin(struct quire *db, unsigned kind,
                                    struct quire_txn **txn) QUIRE_MUST_CHECK;
+
+/*
+ * quire_begin(), but wait at most `timeout_ms` for the turn to write; 0: not at
+ * all. Returns also TIMEOUT: the queue stands as if the call had never been.
+ */
+QUIRE_API quire_status
+quire_begin_timed(struct quire *db, unsigned kind, uint64_t timeout_ms,
+                  struct quire_txn **txn) QUIRE_MUST_CHECK;
 
 /* Begin a read transaction at revision `rev`, which must exist: 0 is the empty
  * store. Returns also NOTFOUND; IO, CORRUPT while finding the revision. */
@@ -384,8 +397,13 @@ QUIRE_API quire_status quire_begin_at(struct quire *db, quire_rev rev,
 
 /*
  * End `txn`. For a write transaction, make its changes one new revision, which
- * is durable when the call returns (unless QUIRE_NOSYNC). `*rev`, if not NULL,
- * is the revision made, or the one seen when nothing was changed.
+ * is durable when the call returns (unless QUIRE_NOSYNC), and which readers see
+ * from then on, not earlier. `*rev`, if not NULL, is the revision made, or the
+ * one seen when nothing was changed. Commits of several threads share a sync:
+ * the next one is written while the disk is busy with those before it. None is
+ * published, and none returns QUIRE_OK, before all earlier ones have been
+ * published; an un-synced one waits for the earlier synced ones. When a sync
+ * fails, all commits that wait are UNDECIDED.
  *
  * Returns: QUIRE_OK. NOMEM, NOSPACE, IO and CORRUPT (a page that had to be
  *          read), ABORTED, POISONED (a sync failed meanwhile): nothing has

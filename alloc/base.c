@@ -103,6 +103,8 @@ const char *quire_strerror(quire_status rc)
         return "not a quire store, or of another version";
     case QUIRE_ABORTED:
         return "the transaction failed and can only be aborted";
+    case QUIRE_TIMEOUT:
+        return "the time limit has passed";
     }
     return "unknown status";
 }

@@ -103,18 +103,29 @@ void ra_cond_wait(pthread_cond_t *cond, struct ra_mutex *m)
     pthread_cond_wait(cond, &m->os);
 }
 
+uint64_t ra_clock_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+bool ra_cond_wait_until(pthread_cond_t *cond, struct ra_mutex *m,
+                        uint64_t until_ns)
+{
+    const struct timespec until = {
+        .tv_sec = (time_t)(until_ns / 1000000000u),
+        .tv_nsec = (long)(until_ns % 1000000000u),
+    };
+
+    ra_rank_expect(m->rank);
+    return pthread_cond_timedwait(cond, &m->os, &until) != ETIMEDOUT;
+}
+
 bool ra_cond_wait_ms(pthread_cond_t *cond, struct ra_mutex *m,
                      unsigned timeout_ms)
 {
-    struct timespec until;
-
-    ra_rank_expect(m->rank);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    return pthread_cond_timedwait(cond, &m->os, &until) != ETIMEDOUT;
+    return ra_cond_wait_until(cond, m,
+                              ra_clock_ns() + (uint64_t)timeout_ms * 1000000u);
 }

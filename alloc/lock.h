@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum ra_lock_rank {
     RA_RANK_NONE = 0,
@@ -55,6 +56,11 @@ void ra_cond_wait(pthread_cond_t *cond, struct ra_mutex *m);
  * condition variable must use CLOCK_MONOTONIC (ra_cond_init()). */
 bool ra_cond_wait_ms(pthread_cond_t *cond, struct ra_mutex *m,
                      unsigned timeout_ms);
+/* The same until ra_clock_ns() says `until_ns`. */
+bool ra_cond_wait_until(pthread_cond_t *cond, struct ra_mutex *m,
+                        uint64_t until_ns);
+/* Nanoseconds of the clock that never goes back (CLOCK_MONOTONIC). */
+uint64_t ra_clock_ns(void);
 void ra_cond_init(pthread_cond_t *cond);
 
 #endif /* QUIRE_ALLOC_LOCK_H */

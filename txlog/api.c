@@ -14,6 +14,8 @@ static quire_status txn_check(struct quire_txn *txn)
         return ra_fail(QUIRE_MISUSE, "the transaction handle is NULL");
     if (txn->h.magic != TX_TXN_MAGIC)
         return ra_fail(QUIRE_MISUSE, "the transaction has ended");
+    if (txn->write)
+        tx_writer_touch(txn->db);
     return tx_store_check(txn->db);
 }
 
@@ -110,7 +112,14 @@ quire_status quire_sync(struct quire *db)
 {
     quire_status rc = tx_store_check(db);
 
-    return rc == QUIRE_OK && !db->rdonly ? tx_sync(db) : rc;
+    if (rc != QUIRE_OK || db->rdonly)
+        return rc;
+    rc = tx_enter(db);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_sync(db);
+    tx_leave(db);
+    return rc;
 }
 
 quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
@@ -131,8 +140,8 @@ quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
     pf_file_stat(db->file, &pf);
     s.size = st->size;
     s.rev = root.rev;
-    /* relaxed: figures, here and below */
-    s.rev_durable = atomic_load_explicit(&db->durable, memory_order_relaxed);
+    /* relaxed: a figure */
+    s.rev_durable = pf_file_durable(db->file);
     s.commits = atomic_load_explicit(&db->commits, memory_order_relaxed);
     s.file_bytes = pf.file_bytes;
     s.log_off = pf.log_off;
@@ -185,7 +194,23 @@ quire_status quire_begin(struct quire *db, unsigned kind,
     *txn = NULL;
     if (kind != QUIRE_READ && kind != QUIRE_WRITE)
         return ra_fail(QUIRE_INVAL, "transaction kind %u", kind);
-    return tx_begin(db, kind == QUIRE_WRITE, NULL, txn);
+    return tx_begin(db, kind == QUIRE_WRITE, TX_FOREVER, NULL, txn);
+}
+
+quire_status quire_begin_timed(struct quire *db, unsigned kind,
+                               uint64_t timeout_ms, struct quire_txn **txn)
+{
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (txn == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_begin_timed: txn is NULL");
+    *txn = NULL;
+    if (kind != QUIRE_READ && kind != QUIRE_WRITE)
+        return ra_fail(QUIRE_INVAL, "transaction kind %u", kind);
+    return tx_begin(db, kind == QUIRE_WRITE,
+                    ra_min_u64(timeout_ms, TX_FOREVER - 1), NULL, txn);
 }
 
 quire_status quire_begin_at(struct quire *db, quire_rev rev,
@@ -202,7 +227,7 @@ quire_status quire_begin_at(struct quire *db, quire_rev rev,
     rc = tx_rev_root(db, rev, &root);
     if (rc != QUIRE_OK)
         return rc;
-    return tx_begin(db, false, &root, txn);
+    return tx_begin(db, false, 0, &root, txn);
 }
 
 quire_status quire_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
@@ -216,6 +241,7 @@ quire_status quire_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
     if (!txn->write) {
         if (rev != NULL)
             *rev = txn->root.rev;
+        tx_release(txn);
         tx_end(txn);
         return QUIRE_OK;
     }
@@ -230,6 +256,7 @@ void quire_abort(struct quire_txn *txn)
         tr_log_clear(&txn->db->wlog);
         pf_ahead_abort(txn->db->file);
     }
+    tx_release(txn);
     tx_end(txn);
 }
 

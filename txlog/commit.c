@@ -9,9 +9,22 @@
  *   3. The batch: each tree's changed pages, children first; their roots into
  *      the catalogue, in place; the catalogue's and the system tree's pages; the
  *      commit record. One write.
- *   4. One fdatasync, unless un-synced.
- *   5. The written pages go to the cache, as far as memory allows.
- *   6. The new root is published.
+ *   4. The written pages go to the cache, as far as memory allows.
+ *   5. The new root is the writer's root, and the turn goes to the next writer.
+ *   6. The sync: of this revision, or un-synced, of the last one that was to be
+ *      synced. Threads that come here while one runs share the next.
+ *   7. The new root is published.
+ *
+ * Three roots, each at or behind the one before:
+ *
+ *     writer's     the newest batch written; the next transaction's base
+ *     published    what readers see
+ *     durable      what a power cut leaves (a mark, not a root: pages/file/)
+ *
+ * Since a sync covers a prefix of the log, whoever finds his revision durable
+ * publishes it over all before it, and no commit returns before every earlier
+ * one has been published or failed. A revision that was not to be synced is
+ * published as soon as all before it that were are durable.
  *
  * When very many trees were changed, the catalogue itself may be too large for
  * memory or for a batch. Then 1 and 2 change places: all trees are written
@@ -20,7 +33,8 @@
  *
  * A failure up to the record gives the batch up: nothing refers to what was
  * written of it. A failed sync leaves the outcome undecided until the store is
- * opened again, and the file poisoned.
+ * opened again, and the file poisoned; so are all commits that were written but
+ * not published, and a transaction begun on one of them can't be committed.
  */
 #include "txlog/tx_impl.h"
 
@@ -81,7 +95,8 @@ static quire_status place_roots(struct quire_txn *txn, bool known,
             return rc;
     }
     pf_file_stat(db->file, &st);
-    *indexed = db->npending >= TX_PENDING_DUE || st.log_bytes >= TX_LOG_DUE;
+    *indexed = db->wroot.rev - db->wroot.index_rev + 1 >= TX_PENDING_DUE ||
+               (st.log_bytes >= TX_LOG_DUE && db->nsuper == 0);
     return *indexed ? tx_rev_index(txn) : QUIRE_OK;
 }
 
@@ -181,56 +196,108 @@ static quire_status fill_batch(struct quire_txn *txn, bool known)
     return flush_tree(txn, &txn->system);
 }
 
-/* Step 6. After an index commit, `pending` holds this revision alone. */
-static void publish(struct quire *db, const struct pf_record *rec, bool indexed,
-                    bool durable)
+/* Step 7: unless a later one has been published already. */
+static void publish(struct quire *db, const struct tx_root *root)
 {
-    struct tx_root root;
+    struct tx_root now;
 
-    tx_root_of_record(rec, &root);
     ra_mutex_lock(&db->commit_lock);
-    if (indexed)
-        db->npending = 0;
-    QUIRE_ASSERT(db->npending < TX_PENDING_MAX);
-    db->pending[db->npending++] = (struct tx_pending){ rec->rev, rec->id,
-                                                       rec->time_us,
-                                                       rec->stored_len };
-    tx_root_publish(db, &root);
-    if (durable) {
-        /* relaxed: written under the lock, read as a lower bound */
-        atomic_store_explicit(&db->durable, rec->rev, memory_order_relaxed);
-    }
+    tx_root_load(db, &now);
+    if (now.rev < root->rev)
+        tx_root_publish(db, root);
     ra_mutex_unlock(&db->commit_lock);
-    /* relaxed: a figure */
-    atomic_fetch_add_explicit(&db->commits, 1, memory_order_relaxed);
-    db->last = *rec;
-    if (indexed) {
-        db->super = *rec;
-        db->super_due = true;
-    }
 }
 
-quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
+static quire_status base_undecided(void)
+{
+    return ra_fail(QUIRE_POISONED, "the revision that the transaction was "
+                                   "based on is undecided: a sync has failed");
+}
+
+/* Wait until the newest revision that has been written may be published, and
+ * publish it. */
+static quire_status publish_written(struct quire *db)
+{
+    quire_status rc = pf_sync_to(db->file, db->wsynced);
+
+    if (rc != QUIRE_OK)
+        return base_undecided();
+    publish(db, &db->wroot);
+    return QUIRE_OK;
+}
+
+/* Before the batch: the superblock, if there is one to be written and it can be
+ * without waiting. */
+static quire_status advance_super(struct quire *db)
+{
+    bool done = false;
+    quire_status rc;
+
+    if (db->nsuper == 0 || (pf_file_durable(db->file) < db->super[0].rev &&
+                            !ra_broken(RA_BROKEN_SUPER_EARLY)))
+        return QUIRE_OK;
+    rc = pf_super_step(db->file, &db->super[0], &done);
+    if (rc != QUIRE_OK)
+        ra_log_line(&db->log, QUIRE_LOG_ERROR, "superblock: %s",
+                    quire_error_detail());
+    if (done) {
+        db->super[0] = db->super[1];
+        db->nsuper--;
+    }
+    /* It only shortens recovery, and may wait until there is room. */
+    return rc == QUIRE_NOSPACE ? QUIRE_OK : rc;
+}
+
+/* Is there a place in the ring for one more revision? */
+static quire_status pending_room(struct quire *db)
+{
+    struct tx_root now;
+
+    tx_root_load(db, &now);
+    return db->wroot.rev + 1 - now.index_rev < TX_PENDING_MAX
+               ? QUIRE_OK
+               : publish_written(db);
+}
+
+/* The batch is written: this is what the next writer goes on from. */
+static void written(struct quire *db, const struct pf_record *rec,
+                    const struct tx_root *root, bool synced)
+{
+    tx_rev_note(db, rec);
+    tr_log_finish(&db->wlog);
+    db->last = *rec;
+    db->wroot = *root;
+    if (synced)
+        db->wsynced = root->rev;
+    if (root->index_rev == root->rev) {
+        db->super[db->nsuper > 0] = *rec;
+        if (db->nsuper < 2)
+            db->nsuper++;
+    }
+    if (ra_broken(RA_BROKEN_SUPER_EARLY))
+        (void)!advance_super(db);
+    /* relaxed: a figure */
+    atomic_fetch_add_explicit(&db->commits, 1, memory_order_relaxed);
+}
+
+/* Steps 1 to 5. */
+static quire_status write_commit(struct quire_txn *txn, bool synced,
+                                 struct tx_root *root)
 {
     struct quire *db = txn->db;
-    quire_rev made = txn->root.rev;
     struct pf_record rec;
     uint64_t bound = 0;
-    bool in_batch = false, indexed = false, known = false, written = false;
-    quire_status rc = QUIRE_OK;
+    bool in_batch = false, indexed = false, known = false;
+    quire_status rc;
 
-    if (txn->failed) {
-        rc = ra_fail(QUIRE_ABORTED, "an earlier call of it failed halfway");
-        goto out;
-    }
-    if (!txn_changed(txn) && (flags & QUIRE_EMPTY) == 0)
-        goto out;
-    tx_held_release(txn, &txn->held);
-    rc = prepare(txn, &indexed, &known, &bound);
-    if (rc != QUIRE_OK)
-        goto out;
-    rc = QUIRE_POINT_RC(TX_COMMIT_BATCH, QUIRE_NOSPACE,
-                        pf_batch_begin(db->file, bound));
+    rc = pending_room(db);
+    if (rc == QUIRE_OK)
+        rc = prepare(txn, &indexed, &known, &bound);
+    if (rc == QUIRE_OK)
+        rc = advance_super(db);
+    if (rc == QUIRE_OK)
+        rc = QUIRE_POINT_RC(TX_COMMIT_BATCH, QUIRE_NOSPACE,
+                            pf_batch_begin(db->file, bound));
     if (rc != QUIRE_OK)
         goto out;
     in_batch = true;
@@ -241,68 +308,68 @@ quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
     rec.rev = txn->root.rev + 1;
     rec.time_us = tx_now_us();
     if (rec.time_us < db->last.time_us)
-        rec.time_us = db->last.time_us; /* revision times never go back */
-    /* relaxed: a lower bound is all that is claimed */
-    rec.durable_through = atomic_load_explicit(&db->durable,
-                                               memory_order_relaxed);
+        rec.time_us = db->last.time_us; /* TX-9 */
+    rec.durable_through = pf_file_durable(db->file);
     rec.catalogue = txn->catalogue.root;
     rec.system = txn->system.root;
     rc = pf_batch_commit(db->file, &rec);
     in_batch = false;
     if (rc != QUIRE_OK)
         goto out;
-    written = true;
-    if ((flags & QUIRE_NOSYNC) == 0 &&
-        !((indexed || db->super_due) && ra_broken(RA_BROKEN_SUPER_EARLY))) {
-        rc = pf_sync(db->file);
-        if (rc == QUIRE_POISONED)
-            rc = QUIRE_UNDECIDED; /* another thread's sync met the failure */
-        if (rc != QUIRE_OK)
-            goto out;
-    }
-    made = rec.rev;
-    tr_log_finish(&db->wlog);
-    publish(db, &rec, indexed, (flags & QUIRE_NOSYNC) == 0);
-    if (db->super_due && (flags & QUIRE_NOSYNC) == 0) {
-        /* The commit stands whatever becomes of this; a failure of its sync
-         * poisons the file, and the next write says so. */
-        if (pf_super_write(db->file, &db->super) == QUIRE_OK)
-            db->super_due = false;
-        else
-            ra_log_line(&db->log, QUIRE_LOG_ERROR, "superblock: %s",
-                        quire_error_detail());
-    }
+    tx_root_of_record(&rec, root);
+    root->index_rev = indexed ? rec.rev : db->wroot.index_rev;
+    written(db, &rec, root, synced);
 
 out:
     if (in_batch)
         pf_batch_abort(db->file);
-    if (!written)
+    return rc;
+}
+
+quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
+{
+    struct quire *db = txn->db;
+    bool nothing = !txn_changed(txn) && (flags & QUIRE_EMPTY) == 0;
+    struct tx_root root;
+    quire_rev until;
+    quire_status rc = QUIRE_OK;
+
+    tx_held_release(txn, &txn->held);
+    if (txn->failed)
+        rc = ra_fail(QUIRE_ABORTED, "an earlier call of it failed halfway");
+    else if (nothing)
+        root = txn->root; /* is to be published when the call returns */
+    else
+        rc = write_commit(txn, (flags & QUIRE_NOSYNC) == 0, &root);
+    if (rc != QUIRE_OK || nothing)
         pf_ahead_abort(db->file);
     tr_log_clear(&db->wlog);
-    if (rc == QUIRE_OK && rev != NULL)
-        *rev = made;
+    until = db->wsynced;
+    tx_release(txn); /* from here on the next writer runs */
+    if (rc == QUIRE_OK) {
+        rc = pf_sync_to(db->file, until);
+        if (rc != QUIRE_OK && nothing)
+            rc = base_undecided();
+    }
+    if (rc == QUIRE_OK) {
+        publish(db, &root);
+        if (rev != NULL)
+            *rev = root.rev;
+    }
     tx_end(txn);
     return rc;
 }
 
 quire_status tx_sync(struct quire *db)
 {
-    quire_status rc = QUIRE_OK;
-    quire_rev newest;
     struct tx_root root;
 
     tx_root_load(db, &root);
-    newest = root.rev;
-    /* relaxed: an older value only leads to one sync too many */
-    if (atomic_load_explicit(&db->durable, memory_order_relaxed) < newest) {
-        rc = pf_sync(db->file);
-        if (rc != QUIRE_OK)
-            return rc;
-    }
-    ra_mutex_lock(&db->commit_lock);
-    /* relaxed: under the lock, and read as a figure elsewhere */
-    if (atomic_load_explicit(&db->durable, memory_order_relaxed) < newest)
-        atomic_store_explicit(&db->durable, newest, memory_order_relaxed);
-    ra_mutex_unlock(&db->commit_lock);
-    return rc;
+    if (pf_file_durable(db->file) >= root.rev)
+        return QUIRE_OK;
+    if (pf_file_poisoned(db->file))
+        return ra_fail(QUIRE_POISONED,
+                       "an earlier write or sync failed; close and open the "
+                       "store");
+    return pf_sync_to(db->file, root.rev);
 }

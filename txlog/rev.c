@@ -3,16 +3,32 @@
  *
  * The system tree maps the number, big-endian after an 'r', to the record's
  * image id, length and time. It is brought up to date every TX_PENDING_DUE
- * commits, within a commit; only such a commit's record may be named by a
- * superblock, so that whoever opens the store finds every older revision in the
- * tree and every newer one in the log that recovery walks. Those newer ones are
- * kept in an array. The system tree of the published root and the array are
- * exchanged together, under commit_lock.
+ * commits, within a commit (an *index commit*); only such a commit's record may
+ * be named by a superblock, so that whoever opens the store finds every older
+ * revision in the tree and every newer one in the log that recovery walks.
+ * Those newer ones are kept in a ring:
+ *
+ *     index commit    published           newest written
+ *     | 512 | 513 | ... | 600 | 601 | 602 |
+ *       ^ index_rev: it and what follows is in the ring
+ *
+ * A root names its index commit, so that a reader of the published root looks
+ * below it in the root's system tree, and from it on in the ring, while the
+ * writer may be an index commit ahead.
  */
+#include <assert.h>
+
 #include "txlog/tx_impl.h"
 
 #define REV_KEY_BYTES 9u
 #define REV_VAL_BYTES 20u /* u64 image id, u32 length, i64 time */
+
+static_assert((TX_PENDING_MAX & (TX_PENDING_MAX - 1)) == 0, "a ring");
+
+static struct tx_pending *pending_at(struct quire *db, quire_rev rev)
+{
+    return &db->pending[rev % TX_PENDING_MAX];
+}
 
 static void rev_key(quire_rev rev, uint8_t buf[REV_KEY_BYTES])
 {
@@ -36,9 +52,9 @@ quire_status tx_rev_find(struct quire *db, quire_rev rev,
 
     ra_mutex_lock(&db->commit_lock);
     tx_root_load(db, &root);
-    recent = db->npending > 0 && rev >= db->pending[0].rev;
+    recent = rev >= root.index_rev;
     if (recent && rev <= root.rev)
-        *where = db->pending[rev - db->pending[0].rev];
+        *where = *pending_at(db, rev);
     ra_mutex_unlock(&db->commit_lock);
     if (rev > root.rev)
         return ra_fail(QUIRE_NOTFOUND,
@@ -97,19 +113,29 @@ quire_status tx_rev_root(struct quire *db, quire_rev rev, struct tx_root *root)
     return QUIRE_OK;
 }
 
-/* Put all pending revisions into the system tree of this transaction. Only the
- * writer changes `pending`, so it reads it without the lock. */
+void tx_rev_note(struct quire *db, const struct pf_record *rec)
+{
+    ra_mutex_lock(&db->commit_lock);
+    *pending_at(db, rec->rev) = (struct tx_pending){ rec->rev, rec->id,
+                                                     rec->time_us,
+                                                     rec->stored_len };
+    ra_mutex_unlock(&db->commit_lock);
+}
+
+/* Put all revisions that it lacks into the system tree of this transaction.
+ * Only the writer changes the ring, so it reads it without the lock. */
 quire_status tx_rev_index(struct quire_txn *txn)
 {
     struct quire *db = txn->db;
 
-    for (unsigned i = 0; i < db->npending; i++) {
-        const struct tx_pending *p = &db->pending[i];
+    for (quire_rev rev = db->wroot.index_rev; rev <= db->wroot.rev; rev++) {
+        const struct tx_pending *p = pending_at(db, rev);
         uint8_t kbuf[REV_KEY_BYTES], vbuf[REV_VAL_BYTES];
         const struct quire_val key = { kbuf, sizeof(kbuf) };
         const struct quire_val val = { vbuf, sizeof(vbuf) };
         quire_status rc;
 
+        QUIRE_ASSERT(p->rev == rev);
         rev_key(p->rev, kbuf);
         ra_put_le64(vbuf, p->id);
         ra_put_le32(vbuf + 8, p->stored_len);
@@ -127,19 +153,21 @@ quire_status tx_rev_index(struct quire_txn *txn)
 quire_status tx_rev_recovered(void *arg, const struct pf_record *rec)
 {
     struct quire *db = arg;
+    bool first = db->wroot.record_id == PG_ID_NONE;
+    quire_rev index_rev = first ? rec->rev : db->wroot.index_rev;
 
-    if (db->npending > 0 && rec->system.id != db->last.system.id) {
-        db->npending = 0;
-        db->super = *rec;
-        db->super_due = true;
+    if (!first && rec->system.id != db->last.system.id) {
+        index_rev = rec->rev;
+        db->super[0] = *rec;
+        db->nsuper = 1;
     }
-    if (db->npending == TX_PENDING_MAX)
+    if (rec->rev - index_rev >= TX_PENDING_MAX)
         return ra_fail(QUIRE_CORRUPT,
                        "%u commits up to revision %llu without an index",
                        TX_PENDING_MAX, (unsigned long long)rec->rev);
-    db->pending[db->npending++] = (struct tx_pending){ rec->rev, rec->id,
-                                                       rec->time_us,
-                                                       rec->stored_len };
+    tx_rev_note(db, rec);
+    tx_root_of_record(rec, &db->wroot);
+    db->wroot.index_rev = index_rev;
     db->last = *rec;
     return QUIRE_OK;
 }

@@ -260,7 +260,6 @@ static void store_release(struct quire *db, bool leaks,
     handles_free(db, db->free_cursors);
     handles_free(db, db->free_trees);
     handles_free(db, db->free_txns);
-    pthread_cond_destroy(&db->writer_turn);
     ra_mutex_fini(&db->writer_lock);
     ra_mutex_fini(&db->handles_lock);
     ra_mutex_fini(&db->commit_lock);
@@ -278,7 +277,6 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     const struct pf_geometry *geo;
     struct quire_options o;
     struct pf_record last;
-    struct tx_root root;
     struct quire *db;
     void *table = NULL;
     quire_status rc;
@@ -298,7 +296,6 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     ra_mutex_init(&db->commit_lock, RA_RANK_TX_COMMIT);
     ra_mutex_init(&db->handles_lock, RA_RANK_TX_HANDLES);
     ra_mutex_init(&db->writer_lock, RA_RANK_TX_WRITER);
-    ra_cond_init(&db->writer_turn);
 
     rc = alive_map(db);
     if (rc != QUIRE_OK)
@@ -344,11 +341,9 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     rc = pf_file_recover(db->file, tx_rev_recovered, db, &last);
     if (rc != QUIRE_OK)
         goto out;
-    db->last = last;
-    atomic_init(&db->durable, last.rev);
-    tx_root_of_record(&last, &root);
+    QUIRE_ASSERT(db->wroot.rev == last.rev);
     ra_mutex_lock(&db->commit_lock);
-    tx_root_publish(db, &root);
+    tx_root_publish(db, &db->wroot);
     ra_mutex_unlock(&db->commit_lock);
     db->magic = TX_DB_MAGIC;
     ra_log_line(&db->log, QUIRE_LOG_INFO, "opened %s at revision %llu", path,
@@ -368,14 +363,16 @@ quire_status tx_store_close(struct quire *db, struct quire_close_report *report)
 
     ra_mutex_lock(&db->handles_lock);
     nopen = db->open_txns;
+    db->closing = nopen == 0;
     ra_mutex_unlock(&db->handles_lock);
     if (nopen > 0)
-        return ra_fail(QUIRE_BUSY, "%llu transactions are open",
+        return ra_fail(QUIRE_BUSY,
+                       "%llu transactions are open or being committed",
                        (unsigned long long)nopen);
     if (!db->rdonly && !pf_file_poisoned(db->file)) {
         rc = tx_sync(db);
-        if (rc == QUIRE_OK && db->super_due &&
-            pf_super_write(db->file, &db->super) != QUIRE_OK)
+        if (rc == QUIRE_OK && db->nsuper > 0 &&
+            pf_super_write(db->file, &db->super[db->nsuper - 1]) != QUIRE_OK)
             ra_log_line(&db->log, QUIRE_LOG_ERROR, "superblock: %s",
                         quire_error_detail());
     }

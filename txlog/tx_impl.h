@@ -32,14 +32,17 @@
  * for the commit. */
 #define TX_LARGE_AHEAD ((size_t)64 << 10)
 /* Revisions that are only in memory and in the log before a commit brings the
- * system tree up to date; bounds what opening must read. */
+ * system tree up to date; bounds what opening must read. The second figure
+ * leaves room for commits that wait for their sync; a power of two. */
 #define TX_PENDING_DUE 256u
 #define TX_PENDING_MAX 1024u
 #define TX_LOG_DUE ((uint64_t)16 << 20) /* bytes of log, likewise */
 
-/* A published revision. Readers copy it without a lock. */
+/* A revision. Readers copy the published one without a lock. */
 struct tx_root {
     quire_rev rev;
+    quire_rev index_rev; /* the newest revision up to this one whose system tree
+                            holds all before it: see rev.c */
     int64_t time_us;
     pg_id record_id;
     uint64_t record_len;
@@ -84,33 +87,46 @@ struct quire {
     struct pf_file *file;     /* immutable */
     struct tr_env env;        /* immutable */
 
-    struct tx_root_box root;  /* published; written under commit_lock */
-    _Atomic uint64_t durable; /* atomic: newest revision known durable */
+    struct tx_root_box root; /* published; written under commit_lock */
 
     struct ra_mutex commit_lock;
-    struct tx_pending *pending; /* [TX_PENDING_MAX], under commit_lock; oldest
-                                   first; all that the system tree lacks */
-    unsigned npending;
+    /* [TX_PENDING_MAX], by revision modulo that; under commit_lock: those from
+     * the published root's index_rev to the writer's root */
+    struct tx_pending *pending;
 
     struct ra_mutex handles_lock;
     struct tx_handle *free_txns;    /* under handles_lock */
     struct tx_handle *free_trees;   /* under handles_lock */
     struct tx_handle *free_cursors; /* under handles_lock */
-    uint64_t open_txns;             /* under handles_lock */
+    uint64_t open_txns; /* transactions, and calls that begin or sync; under
+                           handles_lock */
+    bool closing;       /* under handles_lock */
 
     struct ra_mutex writer_lock;
-    pthread_cond_t writer_turn;
-    uint64_t writer_next;    /* next ticket; under writer_lock */
-    uint64_t writer_serving; /* whose turn it is; under writer_lock */
-    bool writer_active;      /* a write transaction runs; under writer_lock */
-    pthread_t writer_thread; /* that began it; under writer_lock */
+    struct tx_waiter *writer_first; /* the queue; under writer_lock */
+    struct tx_waiter *writer_last;
+    bool writer_active; /* it is somebody's turn; under writer_lock */
+    /* Which thread last used the write transaction; atomic */
+    _Atomic uintptr_t writer_thread;
 
-    /* The writer's. */
+    /* The writer's: whoever's turn it is. */
     struct tr_log wlog;
-    struct pf_record last;    /* newest commit's record */
-    struct pf_record super;   /* newest record that completed the index */
-    bool super_due;           /* and no superblock names it yet */
+    struct tx_root wroot;  /* newest commit, published or not */
+    quire_rev wsynced;     /* newest revision that was to be synced */
+    struct pf_record last; /* newest commit's record */
+    /* Records that completed the index and that no superblock names yet: the
+     * oldest, which waits until it is durable, and the newest. */
+    struct pf_record super[2];
+    unsigned nsuper;
     _Atomic uint64_t commits; /* atomic, statistics */
+};
+
+/* A thread that waits for its turn to write, on its stack. */
+struct tx_waiter {
+    struct tx_waiter *next; /* under writer_lock */
+    pthread_cond_t cond;
+    uintptr_t thread; /* immutable */
+    bool granted;     /* it is its turn; under writer_lock */
 };
 
 struct quire_tree {
@@ -158,10 +174,21 @@ void tx_handle_give(struct quire *db, struct tx_handle **list, void *handle);
 void tx_root_load(struct quire *db, struct tx_root *root);
 void tx_root_publish(struct quire *db, const struct tx_root *root);
 void tx_root_of_record(const struct pf_record *rec, struct tx_root *root);
-quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
+/* `timeout_ms`: how long to wait for the turn to write; TX_FOREVER. */
+#define TX_FOREVER UINT64_MAX
+quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
+                      const struct tx_root *at,
                       struct quire_txn **txn) QUIRE_MUST_CHECK;
+/* A thread uses a write transaction: it will not be allowed to wait for another
+ * one's turn. */
+void tx_writer_touch(struct quire *db);
+/* Give back what the transaction holds, and the turn to write; then the handle.
+ * Between the two its handle is an ended one, but the store can't be closed. */
+void tx_release(struct quire_txn *txn);
 void tx_end(struct quire_txn *txn);
-void tx_writer_leave(struct quire *db);
+/* A call that must not meet a closing store: MISUSE if it is one. */
+quire_status tx_enter(struct quire *db) QUIRE_MUST_CHECK;
+void tx_leave(struct quire *db);
 void tx_held_release(struct quire_txn *txn, struct tr_leaf *held);
 
 /* Write changed pages ahead until they take no more than `keep_bytes`; with
@@ -205,6 +232,7 @@ quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
                            uint64_t *size) QUIRE_MUST_CHECK;
 
 /* rev.c: revision numbers to commit records. */
+void tx_rev_note(struct quire *db, const struct pf_record *rec);
 quire_status tx_rev_find(struct quire *db, quire_rev rev,
                          struct tx_pending *where) QUIRE_MUST_CHECK;
 quire_status tx_rev_root(struct quire *db, quire_rev rev,

@@ -6,8 +6,12 @@
  * every revision is kept, it holds nobody up. The root is copied under a
  * sequence lock, so starting one waits for no commit.
  *
- * Writers queue by ticket. The turn is not a mutex, since it may be given up
- * by another thread than the one that took it.
+ * Writers queue: a list of waiting threads, first come, first served, each with
+ * a condition variable of its own, so that giving the turn wakes one. The turn
+ * is not a mutex, since it may be given up by another thread than the one that
+ * took it, and since a thread may stop waiting. A write transaction begins on
+ * the newest revision that has been written, which may not be published yet
+ * (commit.c).
  */
 #include "txlog/tx_impl.h"
 
@@ -61,35 +65,138 @@ void tx_root_of_record(const struct pf_record *rec, struct tx_root *root)
     root->system = rec->system;
 }
 
-static quire_status writer_enter(struct quire *db)
+/* ---- the writers' queue ---- */
+
+/* Names the calling thread as long as it lives. */
+static uintptr_t thread_self(void)
+{
+    static _Thread_local char self;
+
+    return (uintptr_t)&self;
+}
+
+void tx_writer_touch(struct quire *db)
+{
+    uintptr_t self = thread_self();
+
+    /* relaxed, here and below: a thread looks for its own name only, and what
+     * it has stored itself it sees */
+    if (atomic_load_explicit(&db->writer_thread, memory_order_relaxed) != self)
+        atomic_store_explicit(&db->writer_thread, self, memory_order_relaxed);
+}
+
+/* Leave the queue without the turn. Under writer_lock. */
+static void waiter_drop(struct quire *db, const struct tx_waiter *w)
+{
+    struct tx_waiter *before = NULL;
+    struct tx_waiter **link = &db->writer_first;
+
+    while (*link != w) {
+        before = *link;
+        link = &before->next;
+    }
+    *link = w->next;
+    if (db->writer_last == w)
+        db->writer_last = before;
+}
+
+/* Wait for the turn at the end of the queue. Under writer_lock. */
+static quire_status waiter_wait(struct quire *db, uint64_t timeout_ms)
+{
+    struct tx_waiter w = { .thread = thread_self() };
+    bool timed = timeout_ms != TX_FOREVER;
+    uint64_t until = 0;
+    bool in_time = true;
+
+    if (timed)
+        until = ra_clock_ns() +
+                ra_min_u64(timeout_ms, UINT64_MAX / 4000000) * 1000000;
+    ra_cond_init(&w.cond);
+    if (db->writer_last != NULL)
+        db->writer_last->next = &w;
+    else
+        db->writer_first = &w;
+    db->writer_last = &w;
+    while (!w.granted && in_time) {
+        if (timed)
+            in_time = ra_cond_wait_until(&w.cond, &db->writer_lock, until);
+        else
+            ra_cond_wait(&w.cond, &db->writer_lock);
+    }
+    /* The turn may have come at the last moment. */
+    if (!w.granted)
+        waiter_drop(db, &w);
+    pthread_cond_destroy(&w.cond);
+    return w.granted ? QUIRE_OK
+                     : ra_fail(QUIRE_TIMEOUT,
+                               "another write transaction did not end within "
+                               "%llu ms",
+                               (unsigned long long)timeout_ms);
+}
+
+static quire_status writer_enter(struct quire *db, uint64_t timeout_ms)
 {
     quire_status rc = QUIRE_OK;
-    uint64_t ticket;
 
     ra_mutex_lock(&db->writer_lock);
-    if (db->writer_active && pthread_equal(db->writer_thread, pthread_self())) {
+    /* relaxed: see tx_writer_touch() */
+    if (!db->writer_active)
+        db->writer_active = true;
+    else if (atomic_load_explicit(&db->writer_thread, memory_order_relaxed) ==
+             thread_self())
         rc = ra_fail(QUIRE_MISUSE,
                      "this thread has a write transaction open already");
-        goto unlock;
-    }
-    ticket = db->writer_next++;
-    while (db->writer_serving != ticket)
-        ra_cond_wait(&db->writer_turn, &db->writer_lock);
-    db->writer_active = true;
-    db->writer_thread = pthread_self();
-
-unlock:
+    else if (timeout_ms == 0)
+        rc = ra_fail(QUIRE_TIMEOUT, "a write transaction is open");
+    else
+        rc = waiter_wait(db, timeout_ms);
+    if (rc == QUIRE_OK)
+        tx_writer_touch(db);
     ra_mutex_unlock(&db->writer_lock);
     return rc;
 }
 
-void tx_writer_leave(struct quire *db)
+static void writer_leave(struct quire *db)
 {
+    struct tx_waiter *w;
+
     ra_mutex_lock(&db->writer_lock);
-    db->writer_active = false;
-    db->writer_serving++;
-    pthread_cond_broadcast(&db->writer_turn);
+    w = db->writer_first;
+    if (w != NULL) {
+        db->writer_first = w->next;
+        if (w->next == NULL)
+            db->writer_last = NULL;
+        /* relaxed: see tx_writer_touch() */
+        atomic_store_explicit(&db->writer_thread, w->thread,
+                              memory_order_relaxed);
+        w->granted = true;
+        pthread_cond_signal(&w->cond);
+    } else {
+        db->writer_active = false;
+    }
     ra_mutex_unlock(&db->writer_lock);
+}
+
+/* ---- begin and end ---- */
+
+quire_status tx_enter(struct quire *db)
+{
+    quire_status rc = QUIRE_OK;
+
+    ra_mutex_lock(&db->handles_lock);
+    if (db->closing)
+        rc = ra_fail(QUIRE_MISUSE, "the store is being closed");
+    else
+        db->open_txns++;
+    ra_mutex_unlock(&db->handles_lock);
+    return rc;
+}
+
+void tx_leave(struct quire *db)
+{
+    ra_mutex_lock(&db->handles_lock);
+    db->open_txns--;
+    ra_mutex_unlock(&db->handles_lock);
 }
 
 void tx_held_release(struct quire_txn *txn, struct tr_leaf *held)
@@ -97,26 +204,37 @@ void tx_held_release(struct quire_txn *txn, struct tr_leaf *held)
     tr_leaf_release(&txn->db->env, held);
 }
 
-quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
-                      struct quire_txn **txn)
+/* The store is not to be written; or the turn is had. */
+static quire_status begin_write(struct quire *db, uint64_t timeout_ms)
+{
+    quire_status rc;
+
+    if (db->rdonly)
+        return ra_fail(QUIRE_READONLY, "the store is open read-only");
+    rc = writer_enter(db, timeout_ms);
+    if (rc != QUIRE_OK || !pf_file_poisoned(db->file))
+        return rc;
+    writer_leave(db);
+    return ra_fail(QUIRE_POISONED,
+                   "an earlier write failed; close and open the store");
+}
+
+quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
+                      const struct tx_root *at, struct quire_txn **txn)
 {
     struct tr_log *wlog = write ? &db->wlog : NULL;
     struct quire_txn *t = NULL;
     bool turn = false;
     quire_status rc;
 
+    rc = tx_enter(db);
+    if (rc != QUIRE_OK)
+        return rc;
     if (write) {
-        if (db->rdonly)
-            return ra_fail(QUIRE_READONLY, "the store is open read-only");
-        rc = writer_enter(db);
+        rc = begin_write(db, timeout_ms);
         if (rc != QUIRE_OK)
-            return rc;
-        turn = true;
-        if (pf_file_poisoned(db->file)) {
-            rc = ra_fail(QUIRE_POISONED,
-                         "an earlier write failed; close and open the store");
             goto out;
-        }
+        turn = true;
     }
     t = QUIRE_POINT(
         TX_TXN_HANDLE, NULL,
@@ -128,7 +246,9 @@ quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
     t->db = db;
     t->write = write;
     t->failed = false;
-    if (at != NULL)
+    if (write)
+        t->root = db->wroot;
+    else if (at != NULL)
         t->root = *at;
     else
         tx_root_load(db, &t->root);
@@ -137,24 +257,20 @@ quire_status tx_begin(struct quire *db, bool write, const struct tx_root *at,
     t->trees = NULL;
     t->cursors = NULL;
     memset(&t->held, 0, sizeof(t->held));
-    ra_mutex_lock(&db->handles_lock);
-    db->open_txns++;
-    ra_mutex_unlock(&db->handles_lock);
     *txn = t;
     return QUIRE_OK;
 
 out:
     if (turn)
-        tx_writer_leave(db);
+        writer_leave(db);
+    tx_leave(db);
     return rc;
 }
 
-/* Give back whatever the transaction holds, the writer's turn last. The log of
- * changed pages is the caller's business: it has been cleared. */
-void tx_end(struct quire_txn *txn)
+/* The log of changed pages is the caller's business: it has been cleared. */
+void tx_release(struct quire_txn *txn)
 {
     struct quire *db = txn->db;
-    bool write = txn->write;
 
     while (txn->cursors != NULL) {
         struct quire_cursor *cur = (struct quire_cursor *)txn->cursors;
@@ -171,12 +287,17 @@ void tx_end(struct quire_txn *txn)
         tx_handle_give(db, &db->free_trees, tree);
     }
     tx_held_release(txn, &txn->held);
+    txn->h.magic = 0;
+    if (txn->write)
+        writer_leave(db);
+}
+
+void tx_end(struct quire_txn *txn)
+{
+    struct quire *db = txn->db;
+
     tx_handle_give(db, &db->free_txns, txn);
-    ra_mutex_lock(&db->handles_lock);
-    db->open_txns--;
-    ra_mutex_unlock(&db->handles_lock);
-    if (write)
-        tx_writer_leave(db);
+    tx_leave(db);
 }
 
 quire_status tx_spill(struct quire_txn *txn, uint64_t keep_bytes,

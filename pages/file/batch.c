@@ -327,6 +327,7 @@ quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
     len = rec->batch_end - rec->batch_off;
     pf_count(&file->log_bytes, len);
     pf_note(&file->log_end, rec->batch_end);
+    pf_sync_note(file, rec->rev);
     pf_zero_move(file, &rec->span, rec->batch_end, len < PF_OUT_BYTES);
     QUIRE_ASSERT_SLOW(pf_check_file(file));
     return QUIRE_OK;

@@ -185,11 +185,33 @@ quire_status pf_batch_commit(struct pf_file *file,
 /* Give a begun batch up; what of it was written is burned as above. */
 void pf_batch_abort(struct pf_file *file);
 
-/* Make everything written durable. UNDECIDED: it failed, the file is poisoned
- * from now on; POISONED: it was. Any thread. */
+/* Make all that was written before this call durable. UNDECIDED: it failed, the
+ * file is poisoned from now on; POISONED: it was. Any thread. */
 quire_status pf_sync(struct pf_file *file) QUIRE_MUST_CHECK;
 
-/* Write and sync the next superblock, naming `rec`, which is durable. */
+/*
+ * Make revision `rev`, whose batch is written, durable, and with it all before
+ * it. Threads that ask at the same time share a sync.
+ *
+ * Returns: QUIRE_OK, whatever has failed since it was durable; UNDECIDED.
+ * Context: any thread, no lock held; waits for the disk.
+ */
+quire_status pf_sync_to(struct pf_file *file, quire_rev rev) QUIRE_MUST_CHECK;
+
+/* The newest revision known durable. Any thread. */
+quire_rev pf_file_durable(const struct pf_file *file);
+
+/*
+ * Write what may be written now of the next superblock, naming `rec`, which is
+ * durable. Syncs nothing: the next commit's sync does, and until then the other
+ * slot counts as the newest good one. *done: it is written; else call again
+ * after a sync (the first one of a handle takes two steps, and none can be
+ * taken while the slot that was written last is not on disk; PF-4).
+ */
+quire_status pf_super_step(struct pf_file *file, const struct pf_record *rec,
+                           bool *done) QUIRE_MUST_CHECK;
+
+/* Write and sync the next superblock. */
 quire_status pf_super_write(struct pf_file *file,
                             const struct pf_record *rec) QUIRE_MUST_CHECK;
 

@@ -85,6 +85,12 @@ enum pf_super_state {
                          library does not know */
 };
 
+/* A thread that waits in pf_sync_to(), on its stack. */
+struct pf_ask {
+    quire_rev rev;       /* immutable: what is to be durable */
+    struct pf_ask *next; /* under lock */
+};
+
 /* What a commit record's body holds beyond struct pf_record. */
 struct pf_record_tail {
     uint64_t batch_len; /* bytes from batch_off to the record */
@@ -103,7 +109,9 @@ struct pf_file {
     struct pf_super super; /* the newest one */
     unsigned super_slot;   /* 0 or 1: where it is */
     quire_rev super_other; /* revision named by the other slot, or 0 */
-    bool super_synced;     /* `super` is known to be on disk (PF-4) */
+    uint64_t super_sync;   /* `super` is on disk when the sync of this number
+                              has succeeded (PF-4); PF_SYNC_NEVER: an earlier
+                              process wrote it, perhaps in vain */
     struct pf_record last; /* the newest record of the log */
     uint64_t incarnation;  /* of what is written from now on */
     uint64_t frontier;     /* bytes: no span reaches beyond this */
@@ -153,10 +161,21 @@ struct pf_file {
     uint64_t zero_step;       /* bytes of the next step */
     bool zero_wanted;         /* the thread has something to do */
     bool zero_stop;           /* it shall end */
-    bool syncing;             /* a sync is running: one at a time (PF-5) */
-    void *zero_thread;        /* writer; NULL: not started */
+    /* under lock: syncs (sync.c) */
+    bool syncing;         /* one runs, or is about to: one at a time (PF-5) */
+    bool sync_gathering;  /* its leader waits for more commits to join */
+    uint64_t sync_begun;  /* number of the newest one, from 1 on */
+    uint64_t sync_done;   /* number of the newest one that succeeded */
+    struct pf_ask *asks;  /* threads in pf_sync_to() that are not answered */
+    unsigned nasks;       /* of them */
+    unsigned sync_expect; /* how many had asked when the last one ended */
+    uint64_t sync_ns;     /* what one takes, a moving average */
+    quire_rev written;    /* newest revision whose batch is written */
+    void *zero_thread;    /* writer; NULL: not started */
 
-    _Atomic bool poisoned; /* atomic (PF-5) */
+    _Atomic quire_rev durable; /* atomic; written under lock: newest revision
+                                  that a sync has made durable */
+    _Atomic bool poisoned;     /* atomic (PF-5) */
 
     /* atomic: counters since opening; log_end and log_bytes are set */
     _Atomic uint64_t syncs;
@@ -234,6 +253,19 @@ void pf_poison(struct pf_file *file, const char *why);
 
 /* QUIRE_POISONED, with a detail. */
 quire_status pf_refuse_poisoned(const struct pf_file *file);
+
+/* ---- sync.c ---- */
+
+#define PF_SYNC_NEVER UINT64_MAX
+
+/* Number of the next sync, which covers what has been written by now. */
+uint64_t pf_sync_next(struct pf_file *file);
+
+/* Has the sync of this number, or a later one, succeeded? */
+bool pf_sync_passed(struct pf_file *file, uint64_t number);
+
+/* The batch of `rev` is written: the next sync makes it durable. */
+void pf_sync_note(struct pf_file *file, quire_rev rev);
 
 /* ---- super.c ---- */
 

@@ -514,11 +514,14 @@ quire_status pf_file_recover(
         goto out;
     file->last = head.rec;
     file->incarnation = head.floor;
+    file->super_sync = PF_SYNC_NEVER;
     if (!file->rdonly) {
         rc = pf_recover_writer(&scan, &base, &head.rec);
         if (rc != QUIRE_OK)
             goto out;
     }
+    file->written = head.rec.rev;
+    pf_note(&file->durable, head.rec.rev);
     pf_note(&file->log_end, file->last.batch_end);
     pf_note(&file->incarnation_seen, file->incarnation);
     ra_log_line(&file->env.log, QUIRE_LOG_INFO,

@@ -17,6 +17,10 @@
  * could then destroy the only good one. So the first superblock of a handle is
  * preceded by writing the newest one again, byte for byte, and syncing it
  * (PF-4).
+ *
+ * A superblock needs no sync of its own: it is written before a commit's batch,
+ * and that commit's sync covers both. Until a sync that began later than the
+ * write has succeeded, the other slot is not touched.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -250,7 +254,7 @@ quire_status pf_super_find(struct pf_file *file)
     return QUIRE_OK;
 }
 
-/* Write `super` into `slot` and sync it. */
+/* Write `super` into `slot`; the next sync makes it durable. */
 static quire_status pf_super_put(struct pf_file *file,
                                  const struct pf_super *super, unsigned slot)
 {
@@ -261,24 +265,27 @@ static quire_status pf_super_put(struct pf_file *file,
     rc = pf_write_all(file, buf, sizeof(buf),
                       (uint64_t)slot * file->geo.block_bytes);
     if (rc == QUIRE_OK)
-        rc = pf_sync(file);
-    /* No commit depends on a superblock: its failure leaves none undecided. */
-    return rc == QUIRE_UNDECIDED ? QUIRE_IO : rc;
+        file->super_sync = pf_sync_next(file);
+    return rc;
 }
 
-quire_status pf_super_write(struct pf_file *file, const struct pf_record *rec)
+quire_status pf_super_step(struct pf_file *file, const struct pf_record *rec,
+                           bool *done)
 {
     struct pf_super super = file->super;
     unsigned slot = !file->super_slot;
     quire_status rc;
 
     QUIRE_ASSERT(!file->rdonly);
-    if (!file->super_synced) {
-        rc = pf_super_put(file, &file->super, file->super_slot);
-        if (rc != QUIRE_OK)
-            return rc;
-        file->super_synced = true;
-    }
+    *done = false;
+    if (pf_file_poisoned(file))
+        return pf_refuse_poisoned(file);
+    QUIRE_ASSERT(rec->rev <= pf_file_durable(file) ||
+                 ra_broken(RA_BROKEN_SUPER_EARLY));
+    if (file->super_sync == PF_SYNC_NEVER)
+        return pf_super_put(file, &file->super, file->super_slot);
+    if (!pf_sync_passed(file, file->super_sync))
+        return QUIRE_OK;
     super.seq++;
     /* Nothing of an older incarnation can follow the newest record (PF-8).
      * After an older one there are records of its own incarnation. */
@@ -300,5 +307,21 @@ quire_status pf_super_write(struct pf_file *file, const struct pf_record *rec)
     file->super = super;
     file->super_slot = slot;
     pf_note(&file->log_bytes, 0);
+    *done = true;
     return QUIRE_OK;
+}
+
+quire_status pf_super_write(struct pf_file *file, const struct pf_record *rec)
+{
+    bool done = false;
+    quire_status rc = QUIRE_OK;
+
+    /* Three steps at most: an old slot again, this one, nothing to wait for. */
+    while (rc == QUIRE_OK && !done) {
+        rc = pf_super_step(file, rec, &done);
+        if (rc == QUIRE_OK)
+            rc = pf_sync(file);
+    }
+    /* No commit depends on a superblock: its failure leaves none undecided. */
+    return rc == QUIRE_UNDECIDED ? QUIRE_IO : rc;
 }

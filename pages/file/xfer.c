@@ -1,16 +1,10 @@
 /*
- * xfer.c - transfers that are continued, syncs, and what errors mean.
+ * xfer.c - transfers that are continued, and what errors mean.
  *
  * Every transfer goes through the I/O table here, so that an embedder's table
  * may be as lazy as the system: a short transfer is continued where it ended,
  * EINTR is tried again, and a transfer that makes no progress, or claims more
  * than it was asked for, is an I/O error instead of a loop.
- *
- * The trap is in syncing. The system tells a write-back error once for each
- * open file: of two syncs at the same time one may be told and the other get
- * away, though its pages may be the lost ones. So one sync runs at a time, and
- * the next one looks at the verdict of the one before first (PF-5). The same
- * holds for the zero-ahead thread's syncs.
  */
 #include <stdio.h>
 #include <string.h>
@@ -211,38 +205,4 @@ quire_status pf_refuse_poisoned(const struct pf_file *file)
                    "%s: an earlier write or sync failed; close the store and "
                    "open it again",
                    file->path);
-}
-
-quire_status pf_sync(struct pf_file *file)
-{
-    quire_status rc = QUIRE_OK;
-
-    if (pf_file_poisoned(file))
-        return pf_refuse_poisoned(file);
-    if (ra_broken(RA_BROKEN_NO_SYNC) || ra_broken(RA_BROKEN_RECORD_FIRST))
-        return QUIRE_OK;
-    ra_mutex_lock(&file->lock);
-    while (file->syncing)
-        ra_cond_wait(&file->changed, &file->lock);
-    file->syncing = true;
-    ra_mutex_unlock(&file->lock);
-
-    /* The sync that was waited for may have been told of our pages. */
-    if (pf_file_poisoned(file)) {
-        rc = ra_fail(QUIRE_UNDECIDED, "%s: a sync at the same time failed",
-                     file->path);
-    } else if (pf_os_sync(&file->os) != QUIRE_OK &&
-               (!ra_broken(RA_BROKEN_NO_POISON) ||
-                pf_os_sync(&file->os) != QUIRE_OK)) {
-        pf_poison(file, quire_error_detail()); /* PF-5: before the next one */
-        rc = QUIRE_UNDECIDED;
-    } else {
-        pf_count(&file->syncs, 1);
-    }
-
-    ra_mutex_lock(&file->lock);
-    file->syncing = false;
-    pthread_cond_broadcast(&file->changed);
-    ra_mutex_unlock(&file->lock);
-    return rc;
 }
