@@ -623,6 +623,28 @@ QUIRE_API quire_status quire_cursor_get(struct quire_cursor *cur,
                                         struct quire_val *key,
                                         struct quire_val *val) QUIRE_MUST_CHECK;
 
+/* A record of quire_cursor_next_many(). */
+struct quire_record {
+    struct quire_val key;
+    struct quire_val val; /* data NULL: too large to be had without a copy; use
+                             quire_cursor_read() while it is the last one */
+};
+
+/*
+ * Move over the next records, at least one and up to `cap`, and have them
+ * without a copy: the fastest way to scan. They are of one page, so that
+ * fewer than asked for does not mean the end. Keys are put into `buf` where the
+ * page keeps them in parts; `buf_bytes` is at least QUIRE_KEY_MAX(page_bytes),
+ * and with 16 KiB there is room for most pages' keys. The cursor is then on the
+ * last of them. Valid as with quire_cursor_get(), the keys as long as `buf`.
+ *
+ * Returns: QUIRE_OK and *n; NOTFOUND past the end (*n is 0); INVAL (`cap` is 0
+ *          or `buf` too short); NOMEM, IO, CORRUPT.
+ */
+QUIRE_API quire_status quire_cursor_next_many(
+    struct quire_cursor *cur, struct quire_record *records, size_t cap,
+    void *buf, size_t buf_bytes, size_t *n) QUIRE_MUST_CHECK;
+
 /* As quire_read(), for the record under the cursor. */
 QUIRE_API quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
                                          void *buf, size_t cap,

@@ -96,6 +96,61 @@ enum pg_entry pg_image_value(const struct pg_image *img, unsigned i,
     return rec.entry;
 }
 
+enum pg_entry pg_image_record(const struct pg_image *img, unsigned i,
+                              struct pg_key *key, struct quire_val *val)
+{
+    struct pg_rec rec;
+
+    QUIRE_ASSERT(i < img->n);
+    pg_rec_read(pg_rec_at(img, i), &rec);
+    key->prefix = pg_at(img, img->lower_off);
+    key->prefix_len = img->prefix_len;
+    key->suffix = rec.suffix;
+    key->suffix_len = rec.suffix_len;
+    val->data = rec.val;
+    val->size = rec.val_len;
+    return rec.entry;
+}
+
+unsigned pg_image_records(const struct pg_image *img, unsigned from,
+                          unsigned max, struct quire_record *records,
+                          uint8_t *buf, size_t buf_bytes)
+{
+    const uint8_t *prefix = pg_at(img, img->lower_off);
+    size_t prefix_len = img->prefix_len;
+    const uint8_t *p;
+    struct pg_rec rec;
+    unsigned n = 0;
+
+    QUIRE_ASSERT(!pg_is_work(img) && from < img->n);
+    max = (unsigned)ra_min_u64(max, img->n - from);
+    /* records follow one another in key order (PG-8) */
+    for (p = pg_rec_at(img, from); n < max; n++, p += rec.size) {
+        struct quire_record *r = &records[n];
+
+        /* A page of the system's ends the processor's own reading ahead. */
+        __builtin_prefetch(p + 512);
+        pg_rec_read(p, &rec);
+        if (QUIRE_UNLIKELY(rec.entry != PG_ENTRY_PLAIN))
+            break;
+        r->val.data = rec.val;
+        r->val.size = rec.val_len;
+        r->key.data = rec.suffix;
+        r->key.size = rec.suffix_len;
+        if (prefix_len == 0)
+            continue;
+        r->key.size += prefix_len;
+        if (r->key.size > buf_bytes)
+            break;
+        memcpy(buf, prefix, prefix_len);
+        pg_copy(buf + prefix_len, rec.suffix, rec.suffix_len);
+        r->key.data = buf;
+        buf += r->key.size;
+        buf_bytes -= r->key.size;
+    }
+    return n;
+}
+
 /* Compare the suffix of slot `i` with a suffix. */
 static int suffix_cmp(const struct pg_image *img, unsigned i,
                       const uint8_t *suffix, size_t len)
@@ -169,7 +224,6 @@ static inline __attribute__((always_inline)) void bits_prefetch(
                                      from + (unsigned)__builtin_ctzll(bits));
 
         __builtin_prefetch(p);
-        __builtin_prefetch(p + 64);
     }
 }
 

@@ -215,6 +215,19 @@ size_t pg_image_key_copy(const struct pg_image *img, unsigned i, void *buf);
 enum pg_entry pg_image_value(const struct pg_image *img, unsigned i,
                              struct quire_val *val);
 
+/* Both at once. */
+enum pg_entry pg_image_record(const struct pg_image *img, unsigned i,
+                              struct pg_key *key, struct quire_val *val);
+
+/*
+ * Up to `max` records of a committed leaf from slot `from` on, those before the
+ * first that is not PLAIN. Keys are put together in `buf` where the page has a
+ * prefix, as many as fit. Returns how many.
+ */
+unsigned pg_image_records(const struct pg_image *img, unsigned from,
+                          unsigned max, struct quire_record *records,
+                          uint8_t *buf, size_t buf_bytes);
+
 /*
  * The first slot whose key is >= `key` (img->n if none); *found says whether it
  * is equal. Tombstones count. Any key, also one outside the fences.

@@ -256,6 +256,126 @@ static void test_many_misuse(void **state)
     CHECK_STATUS(quire_get_many(txn, NULL, &l, 1), QUIRE_MISUSE);
 }
 
+/* Scan by many, in parts of random size, beside a scan record by record. */
+static void scan_check(struct quire_txn *txn, bool batched, uint64_t *rng)
+{
+    static uint8_t buf[16384], large[VALUE_MAX];
+    struct quire_record recs[40];
+    struct quire_cursor *many, *one;
+    uint64_t total = 0, count, batches = 0;
+
+    CHECK_OK(quire_cursor_open(txn, NULL, &many));
+    CHECK_OK(quire_cursor_open(txn, NULL, &one));
+    for (;;) {
+        size_t cap = 1 + (size_t)test_rand_below(rng, ARRAY_LEN(recs));
+        size_t n = 99;
+        quire_status rc = quire_cursor_next_many(
+            many, recs, cap, buf,
+            test_rand_below(rng, 2) ? sizeof(buf) : QUIRE_PAGE_MIN / 8, &n);
+        struct quire_val key, val;
+
+        if (rc == QUIRE_NOTFOUND) {
+            CHECK_EQ(n, 0);
+            break;
+        }
+        CHECK_OK(rc);
+        CHECK(n >= 1 && n <= cap);
+        batches++;
+        for (size_t i = 0; i < n; i++) {
+            CHECK_OK(quire_cursor_next(one));
+            rc = quire_cursor_get(one, &key, &val);
+            CHECK(rc == QUIRE_OK || rc == QUIRE_TOOBIG);
+            CHECK_EQ(recs[i].key.size, key.size);
+            CHECK_MEM_EQ(recs[i].key.data, key.data, key.size);
+            CHECK_EQ(recs[i].val.size, val.size);
+            CHECK_EQ(recs[i].val.data == NULL, val.data == NULL);
+            if (val.data != NULL)
+                CHECK_MEM_EQ(recs[i].val.data, val.data, val.size);
+        }
+        total += n;
+        /* on the last of them */
+        CHECK_OK(quire_cursor_get(many, &key, NULL));
+        CHECK_EQ(key.size, recs[n - 1].key.size);
+        CHECK_MEM_EQ(key.data, recs[n - 1].key.data, key.size);
+        if (recs[n - 1].val.size == VALUE_MAX) {
+            uint64_t size;
+
+            CHECK_OK(quire_cursor_read(many, 0, large, VALUE_MAX, &size));
+            CHECK_EQ(size, VALUE_MAX);
+        }
+    }
+    CHECK_STATUS(quire_cursor_next(one), QUIRE_NOTFOUND);
+    CHECK_OK(quire_tree_count(txn, NULL, &count));
+    CHECK_EQ(total, count);
+    CHECK(!batched || batches < total / 2);
+    quire_cursor_close(many);
+    quire_cursor_close(one);
+}
+
+static void test_many_scan(void **state)
+{
+    struct rig *r = *state;
+    uint64_t rng = test_seed();
+    struct quire_txn *txn = begin(r->db, QUIRE_WRITE);
+
+    fill(txn, NULL, 0, 1);
+    scan_check(txn, false, &rng);
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    txn = begin(r->db, QUIRE_READ);
+    scan_check(txn, true, &rng);
+    quire_abort(txn);
+}
+
+/* From a place, both ways, and what is refused. */
+static void test_many_scan_calls(void **state)
+{
+    struct rig *r = *state;
+    struct quire_txn *txn = begin(r->db, QUIRE_WRITE);
+    struct quire_record recs[8];
+    struct quire_cursor *cur;
+    struct quire_val key;
+    uint8_t buf[QUIRE_PAGE_MIN / 8];
+    size_t n = 7;
+
+    for (unsigned i = 0; i < 10; i++) {
+        uint8_t k[2] = { 'k', (uint8_t)('0' + i) };
+
+        CHECK_OK(quire_put(txn, NULL, &(struct quire_val){ k, 2 }, V("v"), 0));
+    }
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    txn = begin(r->db, QUIRE_READ);
+    CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+    CHECK_OK(quire_cursor_seek(cur, QUIRE_SEEK_EQ, V("k3")));
+    CHECK_OK(quire_cursor_next_many(cur, recs, 3, buf, sizeof(buf), &n));
+    CHECK_EQ(n, 3);
+    CHECK_MEM_EQ(recs[0].key.data, "k4", 2);
+    CHECK_MEM_EQ(recs[2].key.data, "k6", 2);
+    CHECK_OK(quire_cursor_prev(cur));
+    CHECK_OK(quire_cursor_get(cur, &key, NULL));
+    CHECK_MEM_EQ(key.data, "k5", 2);
+    CHECK_OK(quire_cursor_next_many(cur, recs, 8, buf, sizeof(buf), &n));
+    CHECK_EQ(n, 4);
+    CHECK_STATUS(quire_cursor_next_many(cur, recs, 8, buf, sizeof(buf), &n),
+                 QUIRE_NOTFOUND);
+    CHECK_EQ(n, 0);
+    CHECK_OK(quire_cursor_next_many(cur, recs, 8, buf, sizeof(buf), &n));
+    CHECK_EQ(n, 8); /* past the end means on no record: from the first again */
+    CHECK_STATUS(quire_cursor_next_many(cur, recs, 0, buf, sizeof(buf), &n),
+                 QUIRE_INVAL);
+    CHECK_STATUS(quire_cursor_next_many(cur, recs, 8, buf, sizeof(buf) - 1, &n),
+                 QUIRE_INVAL);
+    CHECK_STATUS(quire_cursor_next_many(cur, NULL, 8, buf, sizeof(buf), &n),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_next_many(cur, recs, 8, NULL, sizeof(buf), &n),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_next_many(cur, recs, 8, buf, sizeof(buf), NULL),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_next_many(NULL, recs, 8, buf, sizeof(buf), &n),
+                 QUIRE_MISUSE);
+    quire_cursor_close(cur);
+    quire_abort(txn);
+}
+
 /* A read that finds its page gone and can't read it says so, and the next one
  * succeeds. */
 static void test_many_read_error(void **state)
@@ -313,6 +433,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_many_small_trees, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_misuse, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_scan, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_scan_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_read_error, setup, teardown),
     };
 

@@ -780,6 +780,45 @@ quire_status quire_cursor_get(struct quire_cursor *cur, struct quire_val *key,
     return rc;
 }
 
+quire_status quire_cursor_next_many(struct quire_cursor *cur,
+                                    struct quire_record *records, size_t cap,
+                                    void *buf, size_t buf_bytes, size_t *n)
+{
+    struct quire_val key, val;
+    enum pg_entry entry;
+    quire_status rc = cursor_check(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (records == NULL || buf == NULL || n == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_cursor_next_many: a NULL argument");
+    *n = 0;
+    if (cap == 0 || buf_bytes < pg_key_max(cur->txn->db->env.page_bytes))
+        return ra_fail(QUIRE_INVAL,
+                       "quire_cursor_next_many: no room for a record: %zu "
+                       "records, %zu bytes of keys; at least 1 and %zu",
+                       cap, buf_bytes,
+                       pg_key_max(cur->txn->db->env.page_bytes));
+    rc = tr_cursor_step(&cur->cur, true);
+    if (rc != QUIRE_OK)
+        return rc;
+    *n = tr_cursor_records(&cur->cur, records, cap, buf, buf_bytes);
+    if (*n > 0)
+        return QUIRE_OK;
+    rc = tr_cursor_get(&cur->cur, &key, &val, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tx_value_hold(cur->txn, &cur->tree->tree, entry, &val, &cur->held);
+    if (rc != QUIRE_OK && rc != QUIRE_TOOBIG)
+        return rc;
+    memcpy(buf, key.data, key.size);
+    records[0].key.data = buf;
+    records[0].key.size = key.size;
+    records[0].val = val; /* data NULL if too big */
+    *n = 1;
+    return QUIRE_OK;
+}
+
 quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
                                void *buf, size_t cap, uint64_t *size)
 {

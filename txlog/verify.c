@@ -284,8 +284,9 @@ static quire_status count_records(struct walk *w, const struct tx_root *root)
         rc = tr_cursor_get(&cur, &key, &val, &entry);
         if (rc != QUIRE_OK)
             break;
-        if (key.size > 0 && key_buf[0] == 'r' && entry == PG_ENTRY_PLAIN &&
-            val.size > 0 && pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK)
+        if (key.size > 0 && *(const char *)key.data == 'r' &&
+            entry == PG_ENTRY_PLAIN && val.size > 0 &&
+            pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK)
             w->report.records += ref.count;
     }
     tr_cursor_reset(&cur);

@@ -11,6 +11,8 @@
  * log's generation tells; the cursor then finds its place again by its key, of
  * which it keeps a copy.
  */
+#include <limits.h>
+
 #include "txlog/tree/tr.h"
 
 void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
@@ -187,6 +189,18 @@ quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
 {
     quire_status rc;
 
+    if (QUIRE_LIKELY(cur->on && cur->tree->log == NULL &&
+                     cur->leaf.img != NULL)) {
+        /* Most steps: to the neighbour in a committed leaf, where all live. */
+        if (forward && cur->slot + 1 < cur->leaf.img->n) {
+            cur->slot++;
+            return QUIRE_OK;
+        }
+        if (!forward && cur->slot > 0) {
+            cur->slot--;
+            return QUIRE_OK;
+        }
+    }
     if (!cur->on)
         return tr_cursor_seek(cur, forward ? QUIRE_SEEK_FIRST : QUIRE_SEEK_LAST,
                               NULL);
@@ -211,6 +225,7 @@ quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
 quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
                            struct quire_val *val, enum pg_entry *entry)
 {
+    struct pg_key parts;
     quire_status rc;
 
     if (!cur->on)
@@ -218,13 +233,33 @@ quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
     rc = cursor_refresh(cur);
     if (rc != QUIRE_OK)
         return rc;
-    if (key != NULL) {
-        if (cur->tree->log == NULL)
-            cur->key_len = pg_image_key_copy(cur->leaf.img, cur->slot,
-                                             cur->key_buf);
-        key->data = cur->key_buf;
-        key->size = cur->key_len;
+    *entry = pg_image_record(cur->leaf.img, cur->slot, &parts, val);
+    if (key == NULL)
+        return QUIRE_OK;
+    if (parts.prefix_len == 0 && cur->tree->log == NULL) {
+        key->data = parts.suffix; /* the leaf stays while the cursor is on it */
+        key->size = parts.suffix_len;
+        return QUIRE_OK;
     }
-    *entry = pg_image_value(cur->leaf.img, cur->slot, val);
+    if (cur->tree->log == NULL)
+        cur->key_len = pg_image_key_copy(cur->leaf.img, cur->slot,
+                                         cur->key_buf);
+    key->data = cur->key_buf;
+    key->size = cur->key_len;
     return QUIRE_OK;
+}
+
+unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
+                           size_t cap, void *buf, size_t buf_bytes)
+{
+    unsigned n;
+
+    if (cur->tree->log != NULL || !cur->on || cur->leaf.img == NULL)
+        return 0;
+    n = pg_image_records(cur->leaf.img, cur->slot,
+                         (unsigned)ra_min_u64(cap, UINT_MAX), records, buf,
+                         buf_bytes);
+    if (n > 0)
+        cur->slot += n - 1;
+    return n;
 }

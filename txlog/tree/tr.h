@@ -245,4 +245,9 @@ quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
                            struct quire_val *val,
                            enum pg_entry *entry) QUIRE_MUST_CHECK;
 
+/* In a read transaction: having stepped to a record, take it and those behind
+ * it in its leaf, as pg_image_records(). 0: the record has to be got alone. */
+unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
+                           size_t cap, void *buf, size_t buf_bytes);
+
 #endif /* QUIRE_TXLOG_TREE_TR_H */
