@@ -10,8 +10,9 @@
  *
  *   - a call says QUIRE_CORRUPT, and where, or its answer is right;
  *   - the newest revision is the one it was. Not so where the last batch is hit,
- *     which cannot be told from a torn one (pages/file/README.md), or the file
- *     cut: then it is an earlier one, right in all its contents;
+ *     which cannot be told from a torn one (pages/file/README.md): then it is the
+ *     one before; or where the file is cut, or the last batch and another are
+ *     hit at once: then it is an earlier one. Its contents are right;
  *   - if any revision cannot be read, quire_verify() finds a fault;
  *   - the memory stays within the budget, and everything comes back.
  *
@@ -292,12 +293,18 @@ static void judge_open(const struct made *m, const struct damage *d,
 {
     struct tell tell = { 0 };
     quire_rev newest = 0;
+    quire_rev least;
     quire_status rc;
     bool unread;
+    bool cut;
 
     CHECK_OK(quire_rev_newest(db, &newest));
-    if (newest > m->newest || (newest < m->newest && d->kind != DAMAGE_CUT &&
-                               (newest + 1 < m->newest || end <= m->last_off)))
+    /* Two places that are hit, one of them in the last batch, are also what no
+     * record can tell. */
+    cut = d->kind == DAMAGE_CUT ||
+          (d->kind == DAMAGE_SWAP && end > m->last_off);
+    least = cut ? 0 : end > m->last_off ? m->newest - 1 : m->newest;
+    if (newest > m->newest || newest < least)
         wrong(m, d, tally, "opens at revision %" PRIu64 " of %" PRIu64, newest,
               m->newest);
     if (newest > m->newest)
