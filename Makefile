@@ -9,6 +9,8 @@ DEBUG ?= 0
 SAN ?=
 V ?= 0
 WERROR ?= 0
+# 1: count what is executed, for the target coverage.
+COVERAGE ?= 0
 BUILD_ROOT ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -55,6 +57,9 @@ CONFIG_undefined := ubsan
 CONFIG_thread := tsan
 CONFIG := $(or $(CONFIG_$(SAN)),$(subst $(comma),-,$(SAN)))$(filter 2,$(DEBUG))
 endif
+ifneq "$(COVERAGE)" "0"
+CONFIG := coverage
+endif
 B := $(BUILD_ROOT)/$(CONFIG)
 
 Q := $(if $(filter 0,$(V)),@)
@@ -76,6 +81,10 @@ TEST_LIBS := -lcmocka -lfiu $(PROGRAM_LIBS)
 
 ifneq "$(WERROR)" "0"
 Q_CFLAGS += -Werror
+endif
+# Counters are atomic, since many threads count; inlining would count twice.
+ifneq "$(COVERAGE)" "0"
+Q_CFLAGS += -O1 -fno-inline --coverage -fprofile-update=atomic
 endif
 # Named failure points are compiled in together with the assertions; a release
 # build knows nothing of libfiu.
@@ -125,7 +134,7 @@ LATEST := $(if $(filter release,$(CONFIG)),$(if $(PROGRAM),$(BUILD_ROOT)/quire))
 .SUFFIXES:
 .SECONDARY:
 .PHONY: all help tests test run-tests check check-asan check-ubsan check-tsan \
-    check-valgrind check-layers check-headers check-symbols demo crash \
+    check-valgrind check-layers check-headers check-symbols demo crash coverage \
     fuzz format-check install install-deps clean FORCE
 
 all: $(LIBS) $(PROGRAM) $(EXAMPLES) $(LATEST) ## the libraries, the program and the examples (default)
@@ -280,6 +289,21 @@ check-valgrind: ## the tests under Valgrind (but those in VALGRIND_SKIP)
 	@$(SUBMAKE) DEBUG=1 TEST_CHECKS= TEST_TIMEOUT=3600 TEST_DIVISOR=20 \
 	    TEST_WRAPPER='$(VALGRIND)' \
 	    TEST_EXCEPT='$(addprefix %/,$(VALGRIND_SKIP))' run-tests
+
+# Assertions and faults put in on purpose (alloc/broken.h) are not the
+# library's branches. The counts must be open to all: tests run the program as
+# another user.
+GCOVR := gcovr --root . --object-directory $(BUILD_ROOT)/coverage/obj \
+    --filter '(alloc|cache|pages|txlog)/' --exclude-throw-branches \
+    --exclude-branches-by-pattern '.*(QUIRE_ASSERT|ra_broken|QUIRE_POINT).*'
+
+coverage: ## the tests' coverage of lines and branches, by gcovr
+	@tools/install-deps.sh --with-checks
+	@find $(BUILD_ROOT)/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@umask 0; rc=0; $(SUBMAKE) DEBUG=1 COVERAGE=1 TEST_CHECKS= \
+	    TEST_TIMEOUT=900 run-tests || rc=$$?; \
+	$(GCOVR) --print-summary --html-details $(BUILD_ROOT)/coverage/index.html \
+	    --txt || rc=$$?; exit $$rc
 
 CRASH_TESTS := $(foreach t,$(patsubst tests/%.c,%,$(TEST_SRCS)),\
     $(if $(findstring crash,$(t))$(findstring kill,$(t)),$(t)))

@@ -5,7 +5,7 @@
 #
 #   tools/install-deps.sh [--with-checks] [--with-peers]
 #
-# --with-checks adds what the continuous checks use: Valgrind and clang.
+# --with-checks adds what the continuous checks use: Valgrind, clang and gcovr.
 # --with-peers adds the stores and allocators that `quire bench` compares with.
 #
 # A package counts as present when dpkg says so, or when the tool, header or
@@ -39,6 +39,7 @@ time            /usr/bin/time
 checks='
 valgrind        valgrind
 clang           clang
+gcovr           gcovr
 '
 
 peers='
