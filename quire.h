@@ -116,6 +116,9 @@ typedef enum quire_status {
     QUIRE_ABORTED = -17,
     /* The time limit has passed before it was this thread's turn to write. */
     QUIRE_TIMEOUT = -18,
+    /* The record is not what a conditional write expected; nothing has
+     * changed. */
+    QUIRE_MISMATCH = -19,
 } quire_status;
 
 /* One line in English for a status, "unknown status" for anything else. The
@@ -497,6 +500,7 @@ QUIRE_API quire_status quire_tree_get_meta(struct quire_txn *txn,
 
 /* Flags of quire_put(). */
 #define QUIRE_NOREPLACE 1u /* QUIRE_EXISTS when the key exists */
+#define QUIRE_REPLACE 2u   /* QUIRE_NOTFOUND when the key does not exist */
 
 /* The greatest key of a store with pages of `page_bytes`: an eighth of it. */
 #define QUIRE_KEY_MAX(page_bytes) ((size_t)(page_bytes) / 8)
@@ -570,9 +574,7 @@ QUIRE_API quire_status quire_get_many(struct quire_txn *txn,
                                       struct quire_lookup *lookups,
                                       size_t nlookups) QUIRE_MUST_CHECK;
 
-/* ---- cursors ---- */
-
-/* Where quire_cursor_seek() goes. */
+/* Which record quire_get_bound() and quire_cursor_seek() mean. */
 typedef enum quire_seek {
     QUIRE_SEEK_FIRST = 0, /* the least key; `key` is not looked at */
     QUIRE_SEEK_LAST = 1,  /* the greatest key; `key` is not looked at */
@@ -582,6 +584,117 @@ typedef enum quire_seek {
     QUIRE_SEEK_LE = 5,    /* the greatest key <= `key` */
     QUIRE_SEEK_LT = 6,    /* the greatest key < `key` */
 } quire_seek;
+
+/*
+ * Look up by bound: the record that `how` and `key` name, as
+ * quire_cursor_seek() would find it. QUIRE_SEEK_GE is the lower bound, the
+ * least key not below `key`; QUIRE_SEEK_LE the greatest key not above it. With
+ * FIRST and LAST `key` is not looked at and may be NULL. *found is the
+ * record's key, *val its value; one of them may be NULL. Both are valid until
+ * the next call on `txn` or its end.
+ *
+ * Returns: QUIRE_OK; NOTFOUND; INVAL (`how`); TOOBIG, when the value spans
+ *          several pages: *found is set, val->data is NULL, val->size the
+ *          length; NOMEM, IO, CORRUPT.
+ */
+QUIRE_API quire_status quire_get_bound(struct quire_txn *txn,
+                                       struct quire_tree *tree, quire_seek how,
+                                       const struct quire_val *key,
+                                       struct quire_val *found,
+                                       struct quire_val *val) QUIRE_MUST_CHECK;
+
+/*
+ * How many records have keys from `from` on (NULL: from the first) and below
+ * `to` (NULL: to the last). Exact, in a write transaction too; 0 for a range
+ * that ends before it begins. Reads at most two pages of each level of the
+ * tree, whatever the range holds.
+ *
+ * Returns: QUIRE_OK; NOMEM, IO, CORRUPT.
+ */
+QUIRE_API quire_status quire_count_range(struct quire_txn *txn,
+                                         struct quire_tree *tree,
+                                         const struct quire_val *from,
+                                         const struct quire_val *to,
+                                         uint64_t *nrecords) QUIRE_MUST_CHECK;
+
+/* ---- writes that look at the old value first ---- */
+
+/*
+ * Compare and put: if the value of `key` equals `expected` (NULL: if there is
+ * no record), store `val` (NULL: delete the record). Values of any length are
+ * compared, a page at a time. Arguments as for quire_put().
+ *
+ * Returns: QUIRE_OK; MISMATCH: the record is another, or there is none, or
+ *          there is one; nothing has changed; else as quire_put().
+ */
+QUIRE_API quire_status
+quire_put_if(struct quire_txn *txn, struct quire_tree *tree,
+             const struct quire_val *key, const struct quire_val *expected,
+             const struct quire_val *val) QUIRE_MUST_CHECK;
+
+/* The length of a value that there isn't. */
+#define QUIRE_NO_VALUE UINT64_MAX
+
+/*
+ * Get and put: copy the old value of `key` into `buf` of `cap` bytes and store
+ * `val` (NULL: delete the record) in its place. *old_size is the old value's
+ * length, QUIRE_NO_VALUE when there was no record. With `buf` NULL and `cap` 0
+ * only the length is told. `buf` must not overlap `key` or `val`.
+ *
+ * Returns: QUIRE_OK; TOOBIG when the old value is longer than `cap`: *old_size
+ *          is its length, and nothing has changed; else as quire_put(), with
+ *          the bytes of `buf` undefined.
+ */
+QUIRE_API quire_status quire_swap(struct quire_txn *txn,
+                                  struct quire_tree *tree,
+                                  const struct quire_val *key,
+                                  const struct quire_val *val, void *buf,
+                                  size_t cap,
+                                  uint64_t *old_size) QUIRE_MUST_CHECK;
+
+struct quire_update; /* a record that is being updated */
+
+/* What is to become of it. */
+typedef enum quire_verdict {
+    QUIRE_VERDICT_KEEP = 0,   /* it stays as it is */
+    QUIRE_VERDICT_STORE = 1,  /* it gets the new value */
+    QUIRE_VERDICT_DELETE = 2, /* it goes; none: no error */
+} quire_verdict;
+
+/*
+ * Decides over a record. `old` is its value, NULL when there is no record;
+ * old->data is NULL with old->size > 0 when it spans several pages: use
+ * quire_update_read(). For STORE, *val is the new value, which is copied after
+ * the return and may lie in `old`. Any negative status instead of a verdict
+ * makes quire_update() return it with nothing changed.
+ *
+ * Context: the caller's thread. Every other call on the transaction, its trees
+ *          and its cursors returns QUIRE_MISUSE from within.
+ */
+typedef int (*quire_update_fn)(void *arg, struct quire_update *up,
+                               const struct quire_val *old,
+                               struct quire_val *val);
+
+/*
+ * Read, modify, write: `fn` sees the value of `key` without a copy and says
+ * what becomes of it.
+ *
+ * Returns: QUIRE_OK; what `fn` returned, if negative; INVAL for a verdict that
+ *          is none; else as quire_put().
+ */
+QUIRE_API quire_status quire_update(struct quire_txn *txn,
+                                    struct quire_tree *tree,
+                                    const struct quire_val *key,
+                                    quire_update_fn fn,
+                                    void *arg) QUIRE_MUST_CHECK;
+
+/* As quire_read(), for the old value, while `fn` runs. NOTFOUND: there is no
+ * record. MISUSE: `fn` has returned. */
+QUIRE_API quire_status quire_update_read(struct quire_update *up, uint64_t off,
+                                         void *buf, size_t cap,
+                                         uint64_t *size) QUIRE_MUST_CHECK;
+
+/* ---- cursors ---- */
 
 /*
  * Open a cursor on `tree`, at first on no record. Several may be open. In a

@@ -105,6 +105,8 @@ const char *quire_strerror(quire_status rc)
         return "the transaction failed and can only be aborted";
     case QUIRE_TIMEOUT:
         return "the time limit has passed";
+    case QUIRE_MISMATCH:
+        return "the record is not what was expected";
     }
     return "unknown status";
 }

@@ -115,6 +115,7 @@
     X(TX_CURSOR_HANDLE, "txlog/cursor/handle", MEMORY) \
     X(TX_VALUE_INDEX, "txlog/value/index", MEMORY) \
     X(TX_VALUE_SEGMENT, "txlog/value/segment", MEMORY) \
+    X(TX_VALUE_COPY, "txlog/value/copy", MEMORY) \
     X(TX_VALUE_INTENT, "txlog/value/intent", MEMORY) \
     X(TX_CATALOGUE_ENTRY, "txlog/catalogue/entry", MEMORY) \
     X(TX_CATALOGUE_ROOT, "txlog/catalogue/root", MEMORY) \

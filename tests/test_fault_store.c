@@ -443,6 +443,99 @@ static void run_ahead(struct fault_env *e)
     }
 }
 
+/* For quire_update(): append a byte, delete what is long. */
+static int grow_cb(void *arg, struct quire_update *up,
+                   const struct quire_val *old, struct quire_val *val)
+{
+    struct quire_val *grown = arg;
+    uint8_t *buf = (uint8_t *)grown->data;
+    uint64_t size = 0;
+    quire_status rc;
+
+    if (old == NULL)
+        return QUIRE_VERDICT_KEEP;
+    if (old->size > 2000)
+        return QUIRE_VERDICT_DELETE;
+    rc = quire_update_read(up, 0, buf, 2000, &size);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (size % 2 == 0) { /* cut, in place */
+        *val = (struct quire_val){ old->data, (size_t)size / 2 };
+        grown->size = val->size;
+    } else {
+        buf[size] = 'x';
+        grown->size = (size_t)size + 1;
+        *val = *grown;
+    }
+    return QUIRE_VERDICT_STORE;
+}
+
+/* Writes that look first; bounds and counts between them. */
+static void run_conditional(struct fault_env *e)
+{
+    struct twin *t = &e->twin;
+    static uint8_t buf[400000];
+    uint64_t nth = 0;
+
+    if (!open_store(e))
+        return;
+    fault_env_arm(e);
+    if (!fault_saw(e, twin_begin(t)))
+        return;
+    for (;; nth += 7) {
+        const struct model_tree *m = model_work_tree(t->model, NULL);
+        const struct model_rec *rec = nth < m->n ? m->recs[nth] : NULL;
+        struct quire_val key, val = { "seen", 4 }, old, found;
+        uint8_t kbuf[GEN_KEY_MAX];
+        uint64_t size = 0;
+        quire_status rc;
+        bool deleted;
+
+        if (rec == NULL)
+            break;
+        memcpy(kbuf, rec->bytes, rec->key_len);
+        key = (struct quire_val){ kbuf, rec->key_len };
+        rc = quire_get_bound(t->txn, NULL, QUIRE_SEEK_GE, &key, &found, NULL);
+        if (!fault_saw(e, rc))
+            return;
+        CHECK_EQ(found.size, key.size);
+        rc = quire_count_range(t->txn, NULL, NULL, &key, &size);
+        if (!fault_saw(e, rc))
+            return;
+        CHECK_EQ(size, nth);
+        old = (struct quire_val){ model_val(rec), rec->val_len };
+        switch (nth % 4) {
+        case 0:
+            rc = quire_put_if(t->txn, NULL, &key, &old, &val);
+            if (!fault_saw(e, rc))
+                return;
+            model_put(t->model, NULL, &key, &val);
+            break;
+        case 1:
+            rc = quire_swap(t->txn, NULL, &key, NULL, buf, sizeof(buf), &size);
+            if (!fault_saw(e, rc))
+                return;
+            CHECK_EQ(size, rec->val_len);
+            CHECK_MEM_EQ(buf, model_val(rec), size);
+            model_del(t->model, NULL, &key);
+            break;
+        default:
+            val.data = buf;
+            deleted = rec->val_len > 2000;
+            if (!deleted)
+                memcpy(buf, model_val(rec), rec->val_len);
+            rc = quire_update(t->txn, NULL, &key, grow_cb, &val);
+            if (!fault_saw(e, rc))
+                return;
+            if (deleted)
+                model_del(t->model, NULL, &key);
+            else
+                model_put(t->model, NULL, &key, &val);
+        }
+    }
+    commit(e, 0);
+}
+
 static void run_verify(struct fault_env *e)
 {
     struct quire_verify_report report = { .size = sizeof(report) };
@@ -490,6 +583,7 @@ static const struct fault_scenario scenarios[] = {
     { "read", prepare_loaded, run_read },
     { "read and write", prepare_loaded, run_read_write },
     { "trees", prepare_trees, run_trees },
+    { "conditional writes", prepare_loaded, run_conditional },
     { "verify", prepare_loaded, run_verify },
     { "background", prepare_background, run_load_close },
 };

@@ -921,7 +921,7 @@ static void test_cursors_stay_at_their_keys(void **state)
 static void test_status_texts(void **state)
 {
     (void)state;
-    for (int rc = 0; rc >= -17; rc--) {
+    for (int rc = 0; rc >= QUIRE_MISMATCH; rc--) {
         const char *text = quire_strerror((quire_status)rc);
 
         CHECK(text != NULL && text[0] != '\0');

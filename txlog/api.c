@@ -14,6 +14,9 @@ static quire_status txn_check(struct quire_txn *txn)
         return ra_fail(QUIRE_MISUSE, "the transaction handle is NULL");
     if (txn->h.magic != TX_TXN_MAGIC)
         return ra_fail(QUIRE_MISUSE, "the transaction has ended");
+    if (txn->busy)
+        return ra_fail(QUIRE_MISUSE,
+                       "a callback of this transaction is running");
     if (txn->write)
         tx_writer_touch(txn->db);
     return tx_store_check(txn->db);
@@ -510,8 +513,9 @@ quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
     rc = val_check(val, "the value");
     if (rc != QUIRE_OK)
         return rc;
-    if ((flags & ~QUIRE_NOREPLACE) != 0)
-        return ra_fail(QUIRE_INVAL, "put: unknown flags 0x%x", flags);
+    if ((flags & ~(QUIRE_NOREPLACE | QUIRE_REPLACE)) != 0 ||
+        flags == (QUIRE_NOREPLACE | QUIRE_REPLACE))
+        return ra_fail(QUIRE_INVAL, "put: flags 0x%x", flags);
     rc = record_check(txn, tree, key, &t);
     if (rc != QUIRE_OK)
         return rc;
@@ -601,6 +605,92 @@ static quire_status value_read(struct quire_txn *txn, struct quire_tree *t,
     return rc;
 }
 
+quire_status quire_get_bound(struct quire_txn *txn, struct quire_tree *tree,
+                             quire_seek how, const struct quire_val *key,
+                             struct quire_val *found, struct quire_val *val)
+{
+    struct tr_leaf page = { NULL, 0, false };
+    struct quire_val k = { "", 0 }, at, v;
+    struct quire_tree *t;
+    struct tr_cursor cur;
+    enum pg_entry entry;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (found == NULL && val == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_get_bound: nothing is asked for");
+    if ((unsigned)how > QUIRE_SEEK_LT)
+        return ra_fail(QUIRE_INVAL, "seek: mode %d", (int)how);
+    if (how == QUIRE_SEEK_FIRST || how == QUIRE_SEEK_LAST)
+        key = &k;
+    rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    k = val_plain(key);
+    tr_cursor_init(&cur, &t->tree, txn->key_buf);
+    rc = tr_cursor_seek(&cur, how, &k);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tr_cursor_get(&cur, &at, &v, &entry);
+    if (rc != QUIRE_OK)
+        goto out;
+    if (val != NULL) {
+        rc = tx_value_hold(txn, &t->tree, entry, &v, &page);
+        if (rc != QUIRE_OK && rc != QUIRE_TOOBIG)
+            goto out;
+        *val = v;
+    }
+    if (found != NULL)
+        *found = at;
+    if (page.img == NULL) {
+        txn->held = cur.leaf;
+        cur.leaf = page; /* handed over */
+    } else {
+        txn->held = page;
+    }
+
+out:
+    tr_cursor_reset(&cur);
+    return rc;
+}
+
+quire_status quire_count_range(struct quire_txn *txn, struct quire_tree *tree,
+                               const struct quire_val *from,
+                               const struct quire_val *to, uint64_t *nrecords)
+{
+    static const struct quire_val lowest = { "", 0 };
+    uint64_t below = 0, end;
+    struct quire_tree *t;
+    struct quire_val k;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (nrecords == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_count_range: nrecords is NULL");
+    rc = record_check(txn, tree, from != NULL ? from : &lowest, &t);
+    if (rc == QUIRE_OK && to != NULL)
+        rc = val_check(to, "the end of the range");
+    if (rc != QUIRE_OK)
+        return rc;
+    if (from != NULL) {
+        k = val_plain(from);
+        rc = tr_rank(&t->tree, &k, &below);
+        if (rc != QUIRE_OK)
+            return rc;
+    }
+    end = t->tree.count;
+    if (to != NULL) {
+        k = val_plain(to);
+        rc = tr_rank(&t->tree, &k, &end);
+        if (rc != QUIRE_OK)
+            return rc;
+    }
+    *nrecords = end > below ? end - below : 0;
+    return QUIRE_OK;
+}
+
 quire_status quire_read(struct quire_txn *txn, struct quire_tree *tree,
                         const struct quire_val *key, uint64_t off, void *buf,
                         size_t cap, uint64_t *size)
@@ -666,6 +756,88 @@ quire_status quire_get_many(struct quire_txn *txn, struct quire_tree *tree,
         rc = lookups_some(txn, t, lookups + i,
                           (unsigned)ra_min_u64(nlookups - i, TR_MANY_MAX));
     return rc;
+}
+
+/* ---- writes that look first ---- */
+
+/* Common to them: as quire_put() checks; `val` may be NULL. */
+static quire_status write_check(struct quire_txn *txn, struct quire_tree *tree,
+                                const struct quire_val *key,
+                                const struct quire_val *val,
+                                struct quire_tree **out)
+{
+    quire_status rc = txn_check_write(txn);
+
+    if (rc == QUIRE_OK && val != NULL)
+        rc = val_check(val, "the value");
+    if (rc == QUIRE_OK)
+        rc = record_check(txn, tree, key, out);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key->size > pg_key_max(txn->db->env.page_bytes))
+        return key_too_big(txn, key);
+    if (val != NULL && val->size > QUIRE_VALUE_MAX)
+        return ra_fail(QUIRE_TOOBIG, "a value of %zu bytes; the limit is %llu",
+                       val->size, (unsigned long long)QUIRE_VALUE_MAX);
+    return QUIRE_OK;
+}
+
+quire_status quire_put_if(struct quire_txn *txn, struct quire_tree *tree,
+                          const struct quire_val *key,
+                          const struct quire_val *expected,
+                          const struct quire_val *val)
+{
+    struct quire_val k, x, v;
+    struct quire_tree *t;
+    quire_status rc = write_check(txn, tree, key, val, &t);
+
+    if (rc == QUIRE_OK && expected != NULL)
+        rc = val_check(expected, "the expected value");
+    if (rc != QUIRE_OK)
+        return rc;
+    k = val_plain(key);
+    if (expected != NULL)
+        x = val_plain(expected);
+    if (val != NULL)
+        v = val_plain(val);
+    return tx_put_if(txn, &t->tree, &k, expected != NULL ? &x : NULL,
+                     val != NULL ? &v : NULL);
+}
+
+quire_status quire_swap(struct quire_txn *txn, struct quire_tree *tree,
+                        const struct quire_val *key,
+                        const struct quire_val *val, void *buf, size_t cap,
+                        uint64_t *old_size)
+{
+    struct quire_val k, v;
+    struct quire_tree *t;
+    quire_status rc = write_check(txn, tree, key, val, &t);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (old_size == NULL || (buf == NULL && cap > 0))
+        return ra_fail(QUIRE_MISUSE, "quire_swap: a NULL argument");
+    k = val_plain(key);
+    if (val != NULL)
+        v = val_plain(val);
+    return tx_swap(txn, &t->tree, &k, val != NULL ? &v : NULL, buf, cap,
+                   old_size);
+}
+
+quire_status quire_update(struct quire_txn *txn, struct quire_tree *tree,
+                          const struct quire_val *key, quire_update_fn fn,
+                          void *arg)
+{
+    struct quire_val k;
+    struct quire_tree *t;
+    quire_status rc = write_check(txn, tree, key, NULL, &t);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (fn == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_update: fn is NULL");
+    k = val_plain(key);
+    return tx_update(txn, &t->tree, &k, fn, arg);
 }
 
 /* ---- cursors ---- */

@@ -173,12 +173,13 @@ quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
     rc = before_write(txn);
     if (rc != QUIRE_OK)
         return rc;
-    if ((flags & QUIRE_NOREPLACE) != 0) {
+    if ((flags & (QUIRE_NOREPLACE | QUIRE_REPLACE)) != 0) {
         rc = tr_get(tree, key, &leaf, &old, &entry);
         tr_leaf_release(tree->env, &leaf);
-        if (rc == QUIRE_OK)
+        if (rc == QUIRE_OK && (flags & QUIRE_NOREPLACE) != 0)
             return QUIRE_EXISTS;
-        if (rc != QUIRE_NOTFOUND)
+        if (rc != QUIRE_OK &&
+            (rc != QUIRE_NOTFOUND || (flags & QUIRE_REPLACE) != 0))
             return rc;
     }
     rc = put_once(txn, tree, key, val);

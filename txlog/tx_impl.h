@@ -148,6 +148,8 @@ struct quire_txn {
     struct tx_handle *trees;   /* opened in it */
     struct tx_handle *cursors; /* opened in it */
     struct tr_leaf held;       /* what quire_get() returned points into it */
+    bool busy;                 /* a callback of quire_update() runs */
+    uint8_t key_buf[];         /* pg_key_max() bytes: the key of a get */
 };
 
 struct quire_cursor {
@@ -230,6 +232,19 @@ quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
                            enum pg_entry entry, const struct quire_val *val,
                            uint64_t off, void *buf, size_t cap,
                            uint64_t *size) QUIRE_MUST_CHECK;
+
+/* cond.c: writes that look at the old value first. */
+quire_status tx_put_if(struct quire_txn *txn, struct tr_tree *tree,
+                       const struct quire_val *key,
+                       const struct quire_val *expected,
+                       const struct quire_val *val) QUIRE_MUST_CHECK;
+quire_status tx_swap(struct quire_txn *txn, struct tr_tree *tree,
+                     const struct quire_val *key, const struct quire_val *val,
+                     void *buf, size_t cap,
+                     uint64_t *old_size) QUIRE_MUST_CHECK;
+quire_status tx_update(struct quire_txn *txn, struct tr_tree *tree,
+                       const struct quire_val *key, quire_update_fn fn,
+                       void *arg) QUIRE_MUST_CHECK;
 
 /* rev.c: revision numbers to commit records. */
 void tx_rev_note(struct quire *db, const struct pf_record *rec);

@@ -236,9 +236,10 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
             goto out;
         turn = true;
     }
-    t = QUIRE_POINT(
-        TX_TXN_HANDLE, NULL,
-        tx_handle_take(db, &db->free_txns, sizeof(*t), TX_TXN_MAGIC));
+    t = QUIRE_POINT(TX_TXN_HANDLE, NULL,
+                    tx_handle_take(db, &db->free_txns,
+                                   sizeof(*t) + pg_key_max(db->env.page_bytes),
+                                   TX_TXN_MAGIC));
     if (t == NULL) {
         rc = ra_fail(QUIRE_NOMEM, "no memory for a handle");
         goto out;
@@ -246,6 +247,7 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
     t->db = db;
     t->write = write;
     t->failed = false;
+    t->busy = false;
     if (write)
         t->root = db->wroot;
     else if (at != NULL)

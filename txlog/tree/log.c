@@ -54,6 +54,13 @@ struct tr_intent *tr_log_intent(struct tr_log *log, uint64_t no)
     return &log->slabs[no / TR_SLAB_INTENTS][no % TR_SLAB_INTENTS];
 }
 
+uint64_t tr_log_count(struct tr_log *log, uint64_t no)
+{
+    const struct tr_intent *in = tr_log_intent(log, no);
+
+    return in->img->level > 0 ? in->count : in->img->n - in->img->ntomb;
+}
+
 /* Make sure that `n` numbers are free; the slabs that this takes stay. */
 static quire_status log_numbers(struct tr_log *log, uint64_t n)
 {
@@ -135,6 +142,7 @@ quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
     seg = NULL;
     in = tr_log_intent(log, *no);
     in->ref = *ref;
+    in->count = ref->count;
     memcpy(in->sums, (const uint8_t *)img + img->sums_off,
            img->nchain * sizeof(in->sums[0]));
 

@@ -40,6 +40,7 @@ struct tr_intent {
     uint64_t parent;      /* number of its parent, itself changed; TR_NONE for
                               a root or an overflow page; next free number while
                               free */
+    uint64_t count;       /* inner pages: records below (TR-10) */
     uint32_t seg_bytes;   /* what its segment is charged */
     bool used;            /* touched since the spilling hand came by */
     bool written;         /* `ref` is what the commit batch holds of it */
@@ -178,6 +179,13 @@ quire_status tr_get_copy(struct tr_tree *tree, const struct quire_val *key,
 #define TR_MANY_MAX 8u
 void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
                  bool *done);
+
+/* Records of the changed page `no`, and of all below it. O(1). */
+uint64_t tr_log_count(struct tr_log *log, uint64_t no);
+
+/* How many records have keys below `key`. Reads one page of each level. */
+quire_status tr_rank(struct tr_tree *tree, const struct quire_val *key,
+                     uint64_t *rank) QUIRE_MUST_CHECK;
 
 /* Put `val`, an inline value or an encoded struct pg_large. A changed page of
  * an overflow value that is replaced is dropped. */

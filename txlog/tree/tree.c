@@ -159,6 +159,25 @@ static quire_status page_hold(struct tr_tree *tree, const struct pg_ref *ref,
     return rc;
 }
 
+/* Hold the child in `slot` of the inner page `page`; *ref says what it is. */
+static quire_status child_hold(struct tr_tree *tree, const struct tr_leaf *page,
+                               unsigned slot, struct pg_ref *ref,
+                               struct tr_leaf *child)
+{
+    struct quire_val val;
+    quire_status rc;
+
+    pg_image_value(page->img, slot, &val);
+    rc = pg_ref_decode(val.data, val.size, ref);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (ref->level + 1u != page->img->level ||
+        (ref->intent && tree->log == NULL))
+        return ra_fail(QUIRE_CORRUPT, "child at level %u under level %u",
+                       ref->level, page->img->level);
+    return page_hold(tree, ref, pg_image_hint(page->img, slot), child);
+}
+
 static quire_status find_slow(struct tr_tree *tree, enum tr_where where,
                               const void *key, size_t key_len,
                               struct tr_leaf *leaf)
@@ -172,20 +191,8 @@ static quire_status find_slow(struct tr_tree *tree, enum tr_where where,
     if (rc != QUIRE_OK)
         return rc;
     while (page.img->level > 0) {
-        unsigned i = child_slot(page.img, where, key, key_len);
-        struct quire_val val;
-
-        pg_image_value(page.img, i, &val);
-        rc = pg_ref_decode(val.data, val.size, &ref);
-        if (rc != QUIRE_OK)
-            goto out;
-        if (ref.level + 1u != page.img->level ||
-            (ref.intent && tree->log == NULL)) {
-            rc = ra_fail(QUIRE_CORRUPT, "child at level %u under level %u",
-                         ref.level, page.img->level);
-            goto out;
-        }
-        rc = page_hold(tree, &ref, pg_image_hint(page.img, i), &child);
+        rc = child_hold(tree, &page, child_slot(page.img, where, key, key_len),
+                        &ref, &child);
         if (rc != QUIRE_OK)
             goto out;
         tr_leaf_release(tree->env, &page);
@@ -350,4 +357,74 @@ void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
                                  0, l->buf, l->cap, &l->size, &done[k]);
     }
     pc_read_exit();
+}
+
+/* Records below the entries before slot `slot` of an inner page. */
+static quire_status count_before(struct tr_tree *tree,
+                                 const struct pg_image *img, unsigned slot,
+                                 uint64_t *total)
+{
+    for (unsigned i = 0; i < slot; i++) {
+        struct quire_val val;
+        struct pg_ref ref;
+        quire_status rc;
+
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+            continue;
+        rc = pg_ref_decode(val.data, val.size, &ref);
+        if (rc != QUIRE_OK)
+            return rc;
+        if (ref.intent) {
+            if (tree->log == NULL)
+                return ra_fail(QUIRE_CORRUPT, "a page that was never written");
+            *total += tr_log_count(tree->log, ref.id);
+        } else {
+            *total += ref.count;
+        }
+    }
+    return QUIRE_OK;
+}
+
+quire_status tr_rank(struct tr_tree *tree, const struct quire_val *key,
+                     uint64_t *rank)
+{
+    struct tr_leaf page = { NULL, 0, false };
+    struct tr_leaf child = { NULL, 0, false };
+    struct quire_val val;
+    struct pg_ref ref;
+    uint64_t total = 0;
+    unsigned i;
+    bool found;
+    quire_status rc;
+
+    if (tree->root.id == PG_ID_NONE && !tree->root.intent) {
+        *rank = 0;
+        return QUIRE_OK;
+    }
+    rc = page_hold(tree, &tree->root, &tree->root_hint, &page);
+    if (rc != QUIRE_OK)
+        return rc;
+    while (page.img->level > 0) {
+        i = child_slot(page.img, TR_AT, key->data, key->size);
+        rc = count_before(tree, page.img, i, &total);
+        if (rc != QUIRE_OK)
+            goto out;
+        rc = child_hold(tree, &page, i, &ref, &child);
+        if (rc != QUIRE_OK)
+            goto out;
+        tr_leaf_release(tree->env, &page);
+        page = child;
+    }
+    i = pg_image_seek(page.img, key->data, key->size, &found);
+    if (page.img->ntomb == 0) {
+        total += i;
+    } else {
+        while (i > 0)
+            total += pg_image_value(page.img, --i, &val) != PG_ENTRY_TOMB;
+    }
+    *rank = total;
+
+out:
+    tr_leaf_release(tree->env, &page);
+    return rc;
 }

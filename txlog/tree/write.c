@@ -348,18 +348,36 @@ static quire_status enter_path(struct tr_tree *tree,
     return QUIRE_OK;
 }
 
-/* Children of `no` that are changed pages get it as their parent. */
+/* Tell the changed children of `no` that it is their parent, and count what is
+ * below it anew. */
 static void adopt_children(struct tr_log *log, uint64_t no)
 {
     const struct pg_image *img = tr_log_intent(log, no)->img;
+    uint64_t total = 0;
     struct quire_val val;
     struct pg_ref ref;
 
     for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
-        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB ||
+            pg_ref_decode(val.data, val.size, &ref) != QUIRE_OK)
             continue;
-        if (pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK && ref.intent)
+        if (ref.intent) {
             tr_log_intent(log, ref.id)->parent = no;
+            ref.count = tr_log_count(log, ref.id);
+        }
+        total += ref.count;
+    }
+    tr_log_intent(log, no)->count = total;
+}
+
+/* The leaf `no` has got a record, or lost one: so have those above it. */
+static void count_up(struct tr_log *log, uint64_t no, bool more)
+{
+    for (;;) {
+        no = tr_log_intent(log, no)->parent;
+        if (no == TR_NONE)
+            return;
+        tr_log_intent(log, no)->count += more ? 1 : UINT64_MAX;
     }
 }
 
@@ -407,6 +425,7 @@ static void split_path(struct tr_tree *tree, const struct path *path,
                           &right_no) == QUIRE_OK;
         QUIRE_ASSERT(ok);
         tr_log_replace(log, no, left);
+        adopt_children(log, no);
         adopt_children(log, right_no);
 
         parent = tr_log_intent(log, no)->parent;
@@ -435,6 +454,8 @@ static void split_path(struct tr_tree *tree, const struct path *path,
                          NULL);
         QUIRE_ASSERT(ok);
         (void)ok;
+        if (tr_log_intent(log, parent)->parent == TR_NONE)
+            tr_log_intent(log, parent)->count = tree->count;
         if (level == 0)
             tree->last_leaf = ascending ? right_no : TR_NONE;
     }
@@ -515,7 +536,10 @@ static void put_leaf(struct tr_tree *tree, uint64_t no,
     ok = pg_work_put(img, key, val, entry, &existed);
     QUIRE_ASSERT(ok);
     (void)ok;
-    tree->count += !existed;
+    if (!existed) {
+        tree->count++;
+        count_up(tree->log, no, true);
+    }
     tree->changed = true;
     tree->last_leaf = no;
     tree->log->gen++;
@@ -770,6 +794,7 @@ quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
     drop_large(tree, img, i);
     pg_work_del(img, i);
     tree->count--;
+    count_up(tree->log, path.no[0], false);
     tree->changed = true;
     tree->ascending = 0;
     tree->log->gen++;

@@ -1,0 +1,668 @@
+/*
+ * test_store_ops.c - the operations of write transactions, one by one and all
+ * mixed, against the model.
+ *
+ * A *run* is a store and a model that get the same random operations; each
+ * answer is compared, in the transaction itself; revisions are compared as a
+ * whole when they are committed and again later. OPS= sets how many operations
+ * the mixed test makes, SEED= which.
+ */
+#include <inttypes.h>
+
+#include "tests/lib_mem.h"
+#include "tests/lib_model.h"
+#include "tests/test.h"
+
+#define V(s) (&(struct quire_val){ (s), sizeof(s) - 1 })
+
+struct run {
+    struct mem_disk *disk;
+    struct quire_options opt;
+    struct quire *db;
+    struct quire_txn *txn;
+    struct model *model;
+    uint64_t rand;
+    uint64_t range;   /* of keys */
+    uint32_t val_max; /* bytes, of most values */
+    uint8_t *buf;     /* for values; RUN_VAL_MAX bytes */
+    uint8_t *old;     /* likewise */
+};
+
+#define RUN_VAL_MAX 600000u
+
+static void run_init(struct run *r, uint32_t page_bytes, uint64_t seed)
+{
+    memset(r, 0, sizeof(*r));
+    r->disk = mem_disk_create();
+    r->opt = (struct quire_options){
+        .size = sizeof(r->opt),
+        .flags = QUIRE_NOBACKGROUND,
+        .budget_bytes = 16 << 20,
+        .page_bytes = page_bytes,
+        .io = mem_disk_io(r->disk),
+    };
+    r->rand = seed;
+    r->range = 3000;
+    r->val_max = 120;
+    r->buf = malloc(RUN_VAL_MAX);
+    r->old = malloc(RUN_VAL_MAX);
+    CHECK(r->buf != NULL && r->old != NULL);
+    r->model = model_create();
+    CHECK_OK(quire_open("db", &r->opt, &r->db));
+}
+
+static void run_close(struct run *r)
+{
+    struct quire_close_report report = { .size = sizeof(report) };
+
+    CHECK_OK(quire_close_report(r->db, &report));
+    CHECK_EQ(report.pinned_pages, 0);
+    CHECK_EQ(report.segments_in_use, 0);
+    CHECK_EQ(report.intents, 0);
+    r->db = NULL;
+}
+
+static void run_fini(struct run *r)
+{
+    if (r->db != NULL)
+        run_close(r);
+    model_destroy(r->model);
+    mem_disk_destroy(r->disk);
+    free(r->buf);
+    free(r->old);
+}
+
+static uint64_t below(struct run *r, uint64_t n)
+{
+    return test_rand_below(&r->rand, n);
+}
+
+/* The default tree, mostly, or one of those that exist. */
+static const char *pick_tree(struct run *r)
+{
+    static const char *const names[] = { NULL, "a", "b", "c" };
+    const char *name = names[below(r, 8) % ARRAY_LEN(names)];
+
+    return name != NULL && model_tree_exists(r->model, name) ? name : NULL;
+}
+
+static struct quire_tree *tree_of(struct run *r, const char *name)
+{
+    struct quire_tree *tree = NULL;
+
+    if (name != NULL)
+        CHECK_OK(quire_tree_open(r->txn, name, 0, &tree));
+    return tree;
+}
+
+struct key {
+    uint8_t bytes[GEN_KEY_MAX];
+    struct quire_val val;
+};
+
+static const struct quire_val *pick_key(struct run *r, struct key *key)
+{
+    enum gen_shape shape = (enum gen_shape)(below(r, 12) % GEN_SHAPES);
+
+    if (shape == GEN_LONG && below(r, 4) != 0)
+        shape = GEN_INT;
+    key->val.data = key->bytes;
+    key->val.size = gen_key(&r->rand, shape, r->range,
+                            QUIRE_KEY_MAX(r->opt.page_bytes), key->bytes);
+    return &key->val;
+}
+
+static struct quire_val pick_val(struct run *r)
+{
+    struct quire_val v = { r->buf, below(r, r->val_max) };
+    uint64_t dice = below(r, 400);
+
+    if (dice == 0)
+        v.size = 250000 + below(r, 20000); /* about one overflow page */
+    else if (dice < 12)
+        v.size = r->opt.page_bytes / 4 + below(r, 3) - 1;
+    else if (dice < 16)
+        v.size = below(r, 70000);
+    gen_bytes(&r->rand, r->buf, v.size);
+    return v;
+}
+
+static const struct model_rec *model_rec_of(struct run *r, const char *tree,
+                                            const struct quire_val *key)
+{
+    return model_find(model_work_tree(r->model, tree), key->data, key->size);
+}
+
+static bool val_is(const struct quire_val *v, const struct model_rec *rec)
+{
+    return v->size == rec->val_len &&
+           (v->data == NULL || memcmp(v->data, model_val(rec), v->size) == 0);
+}
+
+/* ---- bounds and counts ---- */
+
+/* Where `how` and `key` lead in the model: an index, or n for nowhere. */
+static size_t model_bound(const struct model_tree *t, quire_seek how,
+                          const struct quire_val *key)
+{
+    bool found;
+    size_t i = model_seek(t, key->data, key->size, &found);
+
+    switch (how) {
+    case QUIRE_SEEK_FIRST:
+        return 0;
+    case QUIRE_SEEK_LAST:
+        return t->n == 0 ? 0 : t->n - 1;
+    case QUIRE_SEEK_EQ:
+        return found ? i : t->n;
+    case QUIRE_SEEK_GE:
+        return i;
+    case QUIRE_SEEK_GT:
+        return i + found;
+    case QUIRE_SEEK_LE:
+        return found ? i : i > 0 ? i - 1 : t->n;
+    default:
+        return i > 0 ? i - 1 : t->n;
+    }
+}
+
+static void check_bound(struct run *r, struct quire_txn *txn,
+                        struct quire_tree *tree, const struct model_tree *t)
+{
+    quire_seek how = (quire_seek)below(r, QUIRE_SEEK_LT + 1);
+    struct quire_val found = { NULL, 0 }, val = { NULL, 0 };
+    struct key key;
+    size_t i = model_bound(t, how, pick_key(r, &key));
+    quire_status rc = quire_get_bound(txn, tree, how, &key.val, &found, &val);
+
+    if (i >= t->n) {
+        CHECK_STATUS(rc, QUIRE_NOTFOUND);
+        return;
+    }
+    CHECK(rc == QUIRE_OK || rc == QUIRE_TOOBIG);
+    CHECK_EQ(found.size, t->recs[i]->key_len);
+    CHECK_MEM_EQ(found.data, t->recs[i]->bytes, found.size);
+    CHECK(val_is(&val, t->recs[i]));
+}
+
+static void check_count(struct run *r, struct quire_txn *txn,
+                        struct quire_tree *tree, const struct model_tree *t)
+{
+    struct key a, b;
+    const struct quire_val *from = below(r, 8) == 0 ? NULL : pick_key(r, &a);
+    const struct quire_val *to = below(r, 8) == 0 ? NULL : pick_key(r, &b);
+    bool found;
+    size_t lo = from == NULL ? 0
+                             : model_seek(t, from->data, from->size, &found);
+    size_t hi = to == NULL ? t->n : model_seek(t, to->data, to->size, &found);
+    uint64_t n = 0;
+
+    CHECK_OK(quire_count_range(txn, tree, from, to, &n));
+    CHECK_EQ(n, hi > lo ? hi - lo : 0);
+}
+
+static void op_bound(struct run *r)
+{
+    const char *name = pick_tree(r);
+
+    check_bound(r, r->txn, tree_of(r, name), model_work_tree(r->model, name));
+}
+
+static void op_count(struct run *r)
+{
+    const char *name = pick_tree(r);
+
+    check_count(r, r->txn, tree_of(r, name), model_work_tree(r->model, name));
+}
+
+/* ---- writes ---- */
+
+static void op_put(struct run *r)
+{
+    static const unsigned flags[] = { 0, 0, 0, QUIRE_NOREPLACE, QUIRE_REPLACE };
+    unsigned flag = flags[below(r, ARRAY_LEN(flags))];
+    const char *name = pick_tree(r);
+    struct key key;
+    const struct model_rec *was = model_rec_of(r, name, pick_key(r, &key));
+    struct quire_val val = pick_val(r);
+    quire_status want = QUIRE_OK;
+
+    if (was != NULL && flag == QUIRE_NOREPLACE)
+        want = QUIRE_EXISTS;
+    if (was == NULL && flag == QUIRE_REPLACE)
+        want = QUIRE_NOTFOUND;
+    CHECK_STATUS(quire_put(r->txn, tree_of(r, name), &key.val, &val, flag),
+                 want);
+    if (want == QUIRE_OK)
+        model_put(r->model, name, &key.val, &val);
+}
+
+static void op_del(struct run *r)
+{
+    const char *name = pick_tree(r);
+    struct key key;
+    bool was = model_del(r->model, name, pick_key(r, &key));
+
+    CHECK_STATUS(quire_del(r->txn, tree_of(r, name), &key.val),
+                 was ? QUIRE_OK : QUIRE_NOTFOUND);
+}
+
+static void op_get(struct run *r)
+{
+    const char *name = pick_tree(r);
+    struct key key;
+    const struct model_rec *was = model_rec_of(r, name, pick_key(r, &key));
+    struct quire_val val = { NULL, 0 };
+    quire_status rc = quire_get(r->txn, tree_of(r, name), &key.val, &val);
+
+    if (was == NULL)
+        CHECK_STATUS(rc, QUIRE_NOTFOUND);
+    else
+        CHECK((rc == QUIRE_OK || rc == QUIRE_TOOBIG) && val_is(&val, was));
+}
+
+/* A key that exists, if one does; else any. */
+static const struct model_rec *pick_rec(struct run *r, const char *name,
+                                        struct key *key)
+{
+    const struct model_tree *t = model_work_tree(r->model, name);
+    const struct model_rec *rec;
+
+    if (t->n == 0 || below(r, 4) == 0)
+        return model_rec_of(r, name, pick_key(r, key));
+    rec = t->recs[below(r, t->n)];
+    memcpy(key->bytes, rec->bytes, rec->key_len);
+    key->val = (struct quire_val){ key->bytes, rec->key_len };
+    return rec;
+}
+
+/* Store or delete in the model. */
+static void model_set(struct run *r, const char *name,
+                      const struct quire_val *key, const struct quire_val *val)
+{
+    if (val != NULL)
+        model_put(r->model, name, key, val);
+    else
+        model_del(r->model, name, key);
+}
+
+static void op_put_if(struct run *r)
+{
+    const char *name = pick_tree(r);
+    struct key key;
+    const struct model_rec *was = pick_rec(r, name, &key);
+    struct quire_val v = pick_val(r), x = { NULL, 0 };
+    const struct quire_val *val = below(r, 3) == 0 ? NULL : &v;
+    const struct quire_val *expected = NULL;
+    bool equal = was == NULL;
+    uint64_t how = below(r, 4);
+
+    if (how > 0) { /* right, too short, or one byte wrong */
+        expected = &x;
+        equal = false;
+        if (was != NULL && was->val_len <= RUN_VAL_MAX) {
+            memcpy(r->old, model_val(was), was->val_len);
+            x = (struct quire_val){ r->old, was->val_len };
+            equal = true;
+            if (how == 2 && x.size > 0) {
+                x.size--;
+                equal = false;
+            } else if (how == 3 && x.size > 0) {
+                r->old[below(r, x.size)] ^= 1;
+                equal = false;
+            }
+        }
+    }
+    CHECK_STATUS(
+        quire_put_if(r->txn, tree_of(r, name), &key.val, expected, val),
+        equal ? QUIRE_OK : QUIRE_MISMATCH);
+    if (equal)
+        model_set(r, name, &key.val, val);
+}
+
+static void op_swap(struct run *r)
+{
+    const char *name = pick_tree(r);
+    struct key key;
+    const struct model_rec *was = pick_rec(r, name, &key);
+    struct quire_val v = pick_val(r);
+    const struct quire_val *val = below(r, 3) == 0 ? NULL : &v;
+    size_t cap = below(r, 8) == 0 ? 10 : RUN_VAL_MAX;
+    uint64_t size = 0;
+    bool fits = was == NULL || was->val_len <= cap;
+
+    CHECK_STATUS(
+        quire_swap(r->txn, tree_of(r, name), &key.val, val, r->old, cap, &size),
+        fits ? QUIRE_OK : QUIRE_TOOBIG);
+    CHECK_EQ(size, was == NULL ? QUIRE_NO_VALUE : was->val_len);
+    if (!fits)
+        return;
+    if (was != NULL)
+        CHECK_MEM_EQ(r->old, model_val(was), was->val_len);
+    model_set(r, name, &key.val, val);
+}
+
+struct update {
+    struct run *run;
+    const struct model_rec *was;
+    int verdict;
+    struct quire_val val; /* data NULL: the first `size` bytes of the old */
+    unsigned calls;
+};
+
+static int update_cb(void *arg, struct quire_update *up,
+                     const struct quire_val *old, struct quire_val *val)
+{
+    struct update *u = arg;
+    struct run *r = u->run;
+    uint64_t size = 0;
+
+    u->calls++;
+    CHECK_EQ(old == NULL, u->was == NULL);
+    if (old != NULL) {
+        CHECK(val_is(old, u->was));
+        CHECK_OK(quire_update_read(up, 0, r->old, RUN_VAL_MAX, &size));
+        CHECK_EQ(size, u->was->val_len);
+        CHECK_MEM_EQ(r->old, model_val(u->was), size);
+        if (u->val.data == NULL) {
+            val->data = old->data != NULL ? old->data : r->old;
+            val->size = u->val.size;
+            return u->verdict;
+        }
+    } else {
+        CHECK_STATUS(quire_update_read(up, 0, NULL, 0, &size), QUIRE_NOTFOUND);
+    }
+    *val = u->val;
+    return u->verdict;
+}
+
+static void op_update(struct run *r)
+{
+    const char *name = pick_tree(r);
+    struct key key;
+    struct update u = { .run = r, .was = pick_rec(r, name, &key) };
+    struct quire_val val;
+    quire_status want = QUIRE_OK;
+
+    u.verdict = (int)below(r, 5) - 1; /* -1: QUIRE_NOTFOUND; 3: none */
+    val = u.val = pick_val(r);
+    if (u.was != NULL && below(r, 2) == 0) { /* cut the old value */
+        u.val.data = NULL;
+        u.val.size = below(r, u.was->val_len + 1);
+        memcpy(r->buf, model_val(u.was), u.val.size);
+        val = (struct quire_val){ r->buf, u.val.size };
+    }
+    if (u.verdict < 0)
+        want = (quire_status)u.verdict;
+    if (u.verdict > QUIRE_VERDICT_DELETE)
+        want = QUIRE_INVAL;
+    CHECK_STATUS(
+        quire_update(r->txn, tree_of(r, name), &key.val, update_cb, &u), want);
+    CHECK_EQ(u.calls, 1);
+    if (u.verdict == QUIRE_VERDICT_STORE)
+        model_put(r->model, name, &key.val, &val);
+    if (u.verdict == QUIRE_VERDICT_DELETE)
+        model_del(r->model, name, &key.val);
+}
+
+/* ---- trees ---- */
+
+static void op_tree(struct run *r)
+{
+    static const char *const names[] = { "a", "b", "c" };
+    const char *name = names[below(r, ARRAY_LEN(names))];
+    struct quire_tree *tree;
+
+    if (!model_tree_exists(r->model, name)) {
+        CHECK_OK(quire_tree_open(r->txn, name, QUIRE_TREE_CREATE, &tree));
+        model_tree_create(r->model, name);
+    } else if (below(r, 4) == 0) {
+        CHECK_OK(quire_tree_drop(r->txn, name));
+        model_tree_drop(r->model, name);
+    }
+}
+
+/* ---- all of them ---- */
+
+static const struct {
+    void (*op)(struct run *r);
+    unsigned weight;
+} ops[] = {
+    { op_put, 300 },   { op_del, 100 },   { op_get, 100 },
+    { op_bound, 100 }, { op_count, 100 }, { op_put_if, 60 },
+    { op_swap, 60 },   { op_update, 60 }, { op_tree, 2 },
+};
+
+static void op_random(struct run *r)
+{
+    unsigned total = 0;
+    uint64_t dice;
+
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        total += ops[i].weight;
+    dice = below(r, total);
+    for (size_t i = 0;; i++) {
+        if (dice < ops[i].weight) {
+            ops[i].op(r);
+            return;
+        }
+        dice -= ops[i].weight;
+    }
+}
+
+static void check_at(struct run *r, quire_rev rev, enum model_depth depth)
+{
+    char why[MODEL_WHY_CAP] = "";
+    bool same = model_same_at(r->model, r->db, rev, depth, why);
+
+    if (!same)
+        print_error("revision %" PRIu64 ": %s\n", (uint64_t)rev, why);
+    CHECK(same);
+}
+
+/* Bounds and counts in an old revision. */
+static void check_old(struct run *r)
+{
+    quire_rev rev = below(r, model_newest(r->model) + 1);
+    const struct model_snap *snap = model_at(r->model, rev);
+    struct quire_txn *txn = NULL;
+
+    CHECK_OK(quire_begin_at(r->db, rev, &txn));
+    for (unsigned i = 0; i < 20; i++) {
+        check_bound(r, txn, NULL, snap->trees[0]);
+        check_count(r, txn, NULL, snap->trees[0]);
+    }
+    quire_abort(txn);
+}
+
+static void run_end(struct run *r)
+{
+    uint64_t dice = below(r, 20);
+    quire_rev rev = 0;
+
+    if (dice == 0) {
+        quire_abort(r->txn);
+        model_abort(r->model);
+    } else {
+        CHECK_OK(quire_commit(
+            r->txn, QUIRE_EMPTY | (dice < 15 ? QUIRE_NOSYNC : 0), &rev));
+        CHECK_EQ(rev, model_commit(r->model));
+    }
+    r->txn = NULL;
+    check_old(r);
+    if (below(r, 40) == 0)
+        check_at(r, model_newest(r->model), MODEL_FORWARD);
+    if (below(r, 40) == 0)
+        check_at(r, below(r, model_newest(r->model) + 1), MODEL_FORWARD);
+    if (below(r, 100) == 0) {
+        struct quire_verify_report report = { .size = sizeof(report) };
+
+        run_close(r);
+        CHECK_OK(quire_open("db", &r->opt, &r->db));
+        check_at(r, below(r, model_newest(r->model) + 1), MODEL_DEEP);
+        CHECK_OK(quire_verify(r->db, NULL, NULL, &report));
+    }
+}
+
+/* How many operations: OPS=, or `n`. */
+static uint64_t ops_wanted(uint64_t n)
+{
+    const char *text = getenv("OPS");
+
+    return text != NULL ? strtoull(text, NULL, 0) : test_rounds(n);
+}
+
+/*
+ * All operations, in transactions of any length, over stores of all shapes;
+ * each store gets at most OPS_A_STORE of them, since the model keeps every
+ * revision.
+ */
+#define OPS_A_STORE 100000u
+
+static void test_all_operations_against_the_model(void **state)
+{
+    static const uint32_t pages[] = { 4096, 8192, 16384, 65536 };
+    static const quire_versioning versionings[] = {
+        QUIRE_VERSIONING_ADAPTIVE,
+        QUIRE_VERSIONING_INCREMENTAL,
+        QUIRE_VERSIONING_FULL,
+    };
+    uint64_t total = ops_wanted(60000);
+    uint64_t seed = test_seed();
+    uint64_t done = 0, revs = 0, nstores = 0;
+
+    (void)state;
+    while (done < total) {
+        uint64_t share = total / 6 < OPS_A_STORE ? total / 6 + 1 : OPS_A_STORE;
+        struct run r;
+
+        run_init(&r, pages[nstores % ARRAY_LEN(pages)], test_rand(&seed));
+        run_close(&r);
+        mem_disk_destroy(r.disk);
+        r.disk = mem_disk_create();
+        r.opt.io = mem_disk_io(r.disk);
+        r.opt.versioning = versionings[nstores % ARRAY_LEN(versionings)];
+        r.opt.window = (uint32_t)(2 + below(&r, 5));
+        r.range = 50u << below(&r, 8);
+        CHECK_OK(quire_open("db", &r.opt, &r.db));
+        nstores++;
+        for (uint64_t n = 0; n < share && done < total;) {
+            uint64_t len = 1u << below(&r, 11);
+
+            CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &r.txn));
+            for (uint64_t i = 0; i < len; i++, n++, done++)
+                op_random(&r);
+            run_end(&r);
+        }
+        for (quire_rev rev = 0; rev <= model_newest(r.model); rev += 17)
+            check_at(&r, rev, MODEL_FORWARD);
+        revs += model_newest(r.model);
+        run_fini(&r);
+    }
+    print_message("%" PRIu64 " operations, %" PRIu64 " revisions, %" PRIu64
+                  " stores\n",
+                  done, revs, nstores);
+}
+
+/* ---- what the calls refuse ---- */
+
+struct misuse {
+    struct quire_txn *txn;
+    struct quire_tree *tree;
+    struct quire_cursor *cur;
+    struct quire_update *up;
+};
+
+static int misuse_cb(void *arg, struct quire_update *up,
+                     const struct quire_val *old, struct quire_val *val)
+{
+    struct misuse *m = arg;
+    struct quire_val v;
+    uint64_t n;
+
+    (void)old;
+    m->up = up;
+    CHECK_STATUS(quire_put(m->txn, NULL, V("x"), V("y"), 0), QUIRE_MISUSE);
+    CHECK_STATUS(quire_del(m->txn, NULL, V("k")), QUIRE_MISUSE);
+    CHECK_STATUS(quire_get(m->txn, NULL, V("k"), &v), QUIRE_MISUSE);
+    CHECK_STATUS(quire_count_range(m->txn, NULL, NULL, NULL, &n), QUIRE_MISUSE);
+    CHECK_STATUS(quire_update(m->txn, NULL, V("k"), misuse_cb, m),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_tree_drop(m->txn, "t"), QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_next(m->cur), QUIRE_MISUSE);
+    CHECK_STATUS(quire_commit(m->txn, 0, NULL), QUIRE_MISUSE);
+    quire_abort(m->txn);
+    quire_cursor_close(m->cur);
+    *val = *V("new");
+    return QUIRE_VERDICT_STORE;
+}
+
+static void test_a_callback_may_not_use_its_transaction(void **state)
+{
+    struct misuse m = { NULL, NULL, NULL, NULL };
+    struct quire_val val;
+    uint64_t size;
+    struct run r;
+
+    (void)state;
+    run_init(&r, QUIRE_PAGE_MIN, 1);
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &m.txn));
+    CHECK_OK(quire_tree_open(m.txn, "t", QUIRE_TREE_CREATE, &m.tree));
+    CHECK_OK(quire_put(m.txn, NULL, V("k"), V("old"), 0));
+    CHECK_OK(quire_cursor_open(m.txn, NULL, &m.cur));
+    CHECK_OK(quire_update(m.txn, NULL, V("k"), misuse_cb, &m));
+    CHECK_STATUS(quire_update_read(NULL, 0, NULL, 0, &size), QUIRE_MISUSE);
+    CHECK_OK(quire_get(m.txn, NULL, V("k"), &val));
+    CHECK_EQ(val.size, 3);
+    CHECK_MEM_EQ(val.data, "new", 3);
+    CHECK_OK(quire_cursor_next(m.cur));
+    CHECK_OK(quire_commit(m.txn, 0, NULL));
+    run_fini(&r);
+}
+
+static void test_arguments_are_checked(void **state)
+{
+    struct quire_txn *txn = NULL;
+    struct quire_val val;
+    uint64_t n;
+    struct run r;
+
+    (void)state;
+    run_init(&r, QUIRE_PAGE_MIN, 1);
+    CHECK_OK(quire_begin(r.db, QUIRE_READ, &txn));
+    CHECK_STATUS(quire_put_if(txn, NULL, V("k"), NULL, V("v")), QUIRE_READONLY);
+    CHECK_STATUS(quire_swap(txn, NULL, V("k"), V("v"), NULL, 0, &n),
+                 QUIRE_READONLY);
+    CHECK_STATUS(quire_update(txn, NULL, V("k"), misuse_cb, NULL),
+                 QUIRE_READONLY);
+    CHECK_STATUS(quire_get_bound(txn, NULL, (quire_seek)7, V("k"), &val, NULL),
+                 QUIRE_INVAL);
+    CHECK_STATUS(quire_get_bound(txn, NULL, QUIRE_SEEK_GE, V("k"), NULL, NULL),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_get_bound(txn, NULL, QUIRE_SEEK_GE, NULL, &val, NULL),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_get_bound(txn, NULL, QUIRE_SEEK_LAST, NULL, &val, NULL),
+                 QUIRE_NOTFOUND);
+    CHECK_STATUS(quire_count_range(txn, NULL, NULL, NULL, NULL), QUIRE_MISUSE);
+    quire_abort(txn);
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn));
+    CHECK_STATUS(
+        quire_put(txn, NULL, V("k"), V("v"), QUIRE_NOREPLACE | QUIRE_REPLACE),
+        QUIRE_INVAL);
+    CHECK_STATUS(quire_swap(txn, NULL, V("k"), V("v"), NULL, 5, &n),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_update(txn, NULL, V("k"), NULL, NULL), QUIRE_MISUSE);
+    quire_abort(txn);
+    run_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_operations_against_the_model),
+        cmocka_unit_test(test_a_callback_may_not_use_its_transaction),
+        cmocka_unit_test(test_arguments_are_checked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
