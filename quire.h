@@ -525,6 +525,21 @@ QUIRE_API quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,
                                  const struct quire_val *key) QUIRE_MUST_CHECK;
 
 /*
+ * Delete the records with keys from `from` on (NULL: from the first) and below
+ * `to` (NULL: to the last). *ndeleted, which may be NULL, is how many there
+ * were: 0 for a range that is empty or ends before it begins. What lies wholly
+ * within the range is cut off unread: the cost is that of a few single
+ * deletes, whatever the range holds.
+ *
+ * Returns: QUIRE_OK; else as quire_put().
+ */
+QUIRE_API quire_status quire_del_range(struct quire_txn *txn,
+                                       struct quire_tree *tree,
+                                       const struct quire_val *from,
+                                       const struct quire_val *to,
+                                       uint64_t *ndeleted) QUIRE_MUST_CHECK;
+
+/*
  * Look `key` up without a copy: *val points into the cached page, which stays
  * pinned until the next call on `txn` or its end.
  *
@@ -757,6 +772,26 @@ struct quire_record {
 QUIRE_API quire_status quire_cursor_next_many(
     struct quire_cursor *cur, struct quire_record *records, size_t cap,
     void *buf, size_t buf_bytes, size_t *n) QUIRE_MUST_CHECK;
+
+/*
+ * Store `val` under `key`, as quire_put() does, and move to it. With `key`
+ * NULL the record under the cursor gets the value: NOTFOUND when there is none
+ * or it was deleted. After a failure the cursor is where it was. Every other
+ * cursor stays at its key.
+ */
+QUIRE_API quire_status quire_cursor_put(struct quire_cursor *cur,
+                                        const struct quire_val *key,
+                                        const struct quire_val *val,
+                                        unsigned flags) QUIRE_MUST_CHECK;
+
+/*
+ * Delete the record under the cursor. The cursor, like every other one there,
+ * stays at the key: getting says NOTFOUND until something is put there,
+ * quire_cursor_next() moves to the least greater key, quire_cursor_prev() to
+ * the greatest lesser one. NOTFOUND: it is on no record, or it was deleted.
+ */
+QUIRE_API quire_status quire_cursor_del(struct quire_cursor *cur)
+    QUIRE_MUST_CHECK;
 
 /* As quire_read(), for the record under the cursor. */
 QUIRE_API quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,

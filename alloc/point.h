@@ -101,6 +101,7 @@
     X(TR_GROW_SEGMENT, "tree/grow/segment", MEMORY) \
     X(TR_SPLIT_INNER, "tree/split/inner", MEMORY) \
     X(TR_SPLIT_PAGES, "tree/split/pages", MEMORY) \
+    X(TR_CUT_PAGE, "txlog/cut/page", MEMORY) \
     X(TR_MERGE_SPARE, "tree/merge/spare", NOTHING) \
     X(TR_MERGE_SIBLING, "tree/merge/sibling", NOTHING) \
     X(TR_CACHE_TRY, "tree/cache/try", NOTHING) \

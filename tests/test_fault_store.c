@@ -536,6 +536,73 @@ static void run_conditional(struct fault_env *e)
     commit(e, 0);
 }
 
+/* Delete the records of the series from .. to-1 as a range. */
+static bool cut_series(struct fault_env *e, unsigned from, unsigned to)
+{
+    struct twin *t = &e->twin;
+    char lo[32], hi[32];
+    struct quire_val a = { lo, 0 }, b = { hi, 0 };
+    uint64_t n = 0;
+
+    a.size = (size_t)snprintf(lo, sizeof(lo), "series/%06u", from);
+    b.size = (size_t)snprintf(hi, sizeof(hi), "series/%06u", to);
+    if (!fault_saw(e, quire_del_range(t->txn, NULL, &a, &b, &n)))
+        return false;
+    for (unsigned i = from; i < to; i++) {
+        char key[32];
+        struct quire_val k = { key, 0 };
+
+        k.size = (size_t)snprintf(key, sizeof(key), "series/%06u", i);
+        n -= model_del(t->model, NULL, &k);
+    }
+    CHECK_EQ(n, 0);
+    return true;
+}
+
+/* Ranges: within a leaf, over subtrees, again over what is left, all. Puts and
+ * deletes through a cursor between them. */
+static void run_ranges(struct fault_env *e)
+{
+    struct twin *t = &e->twin;
+    struct quire_cursor *cur = NULL;
+    struct quire_val key = { "series/000300x", 14 }, val = { "here", 4 };
+    uint64_t n = 0, all;
+
+    if (!open_store(e))
+        return;
+    fault_env_arm(e);
+    if (!fault_saw(e, twin_begin(t)) || !cut_series(e, 3, 5) ||
+        !cut_series(e, 100, 500) || !put_series(e, 250, 260, 1500) ||
+        !cut_series(e, 90, 255))
+        return;
+    if (!fault_saw(e, quire_cursor_open(t->txn, NULL, &cur)) ||
+        !fault_saw(e, quire_cursor_put(cur, &key, &val, 0)))
+        return;
+    model_put(t->model, NULL, &key, &val);
+    val.data = "else";
+    if (!fault_saw(e, quire_cursor_put(cur, NULL, &val, 0)))
+        return;
+    model_put(t->model, NULL, &key, &val);
+    if (!fault_saw(e, quire_cursor_del(cur)))
+        return;
+    model_del(t->model, NULL, &key);
+    if (!commit(e, 0) || !fault_saw(e, twin_begin(t)))
+        return;
+    all = model_work_tree(t->model, NULL)->n;
+    if (!fault_saw(e, quire_del_range(t->txn, NULL, NULL, NULL, &n)))
+        return;
+    CHECK_EQ(n, all);
+    while (model_work_tree(t->model, NULL)->n > 0) {
+        const struct model_rec *r = model_work_tree(t->model, NULL)->recs[0];
+        uint8_t buf[GEN_KEY_MAX];
+
+        memcpy(buf, r->bytes, r->key_len);
+        model_del(t->model, NULL, &(struct quire_val){ buf, r->key_len });
+    }
+    if (put_series(e, 7, 9, 100))
+        commit(e, 0);
+}
+
 static void run_verify(struct fault_env *e)
 {
     struct quire_verify_report report = { .size = sizeof(report) };
@@ -584,6 +651,7 @@ static const struct fault_scenario scenarios[] = {
     { "read and write", prepare_loaded, run_read_write },
     { "trees", prepare_trees, run_trees },
     { "conditional writes", prepare_loaded, run_conditional },
+    { "ranges", prepare_series, run_ranges },
     { "verify", prepare_loaded, run_verify },
     { "background", prepare_background, run_load_close },
 };

@@ -405,6 +405,180 @@ static void op_update(struct run *r)
         model_del(r->model, name, &key.val);
 }
 
+static void op_del_range(struct run *r)
+{
+    const char *name = pick_tree(r);
+    const struct model_tree *t = model_work_tree(r->model, name);
+    struct key a, b;
+    struct quire_val ends[2];
+    const struct quire_val *from, *to;
+    size_t lo = 0, hi, len;
+    bool found;
+    uint64_t n = 0;
+
+    if (below(r, 4) != 0) { /* mostly short ones, from and to real keys */
+        len = 1u << below(r, below(r, 4) == 0 ? 12 : 7);
+        lo = t->n == 0 ? 0 : below(r, t->n);
+        hi = lo + len < t->n ? lo + len : t->n;
+        from = to = NULL;
+        if (lo < t->n) {
+            ends[0] = (struct quire_val){ t->recs[lo]->bytes,
+                                          t->recs[lo]->key_len };
+            from = &ends[0];
+        }
+        if (hi < t->n) {
+            ends[1] = (struct quire_val){ t->recs[hi]->bytes,
+                                          t->recs[hi]->key_len };
+            to = &ends[1];
+        }
+    } else if (below(r, 3) == 0) { /* anything */
+        from = below(r, 20) == 0 ? NULL : pick_key(r, &a);
+        to = below(r, 20) == 0 ? NULL : pick_key(r, &b);
+    } else { /* nothing */
+        from = pick_key(r, &a);
+        to = from;
+    }
+    lo = from == NULL ? 0 : model_seek(t, from->data, from->size, &found);
+    hi = to == NULL ? t->n : model_seek(t, to->data, to->size, &found);
+    CHECK_OK(quire_del_range(r->txn, tree_of(r, name), from, to, &n));
+    CHECK_EQ(n, hi > lo ? hi - lo : 0);
+    while (n > 0) {
+        const struct model_rec *rec =
+            model_work_tree(r->model, name)->recs[lo + --n];
+
+        memcpy(a.bytes, rec->bytes, rec->key_len);
+        a.val = (struct quire_val){ a.bytes, rec->key_len };
+        model_del(r->model, name, &a.val);
+    }
+}
+
+/* ---- cursors ---- */
+
+/* A cursor with the key that it must be at. */
+struct at {
+    struct quire_cursor *cur;
+    bool on;
+    struct key key;
+};
+
+/* The cursor answers as one at its key would. */
+static void check_at_key(struct run *r, const char *name, struct at *at)
+{
+    struct quire_val key, val;
+    const struct model_rec *rec;
+    quire_status rc = quire_cursor_get(at->cur, &key, &val);
+
+    rec = at->on ? model_rec_of(r, name, &at->key.val) : NULL;
+    if (rec == NULL) {
+        CHECK_STATUS(rc, QUIRE_NOTFOUND);
+        return;
+    }
+    CHECK(rc == QUIRE_OK || rc == QUIRE_TOOBIG);
+    CHECK_EQ(key.size, rec->key_len);
+    CHECK_MEM_EQ(key.data, rec->bytes, key.size);
+    CHECK(val_is(&val, rec));
+}
+
+static void at_set(struct at *at, const struct model_tree *t, size_t i)
+{
+    at->on = i < t->n;
+    if (!at->on)
+        return;
+    memcpy(at->key.bytes, t->recs[i]->bytes, t->recs[i]->key_len);
+    at->key.val = (struct quire_val){ at->key.bytes, t->recs[i]->key_len };
+}
+
+static void at_seek(struct run *r, const char *name, struct at *at)
+{
+    const struct model_tree *t = model_work_tree(r->model, name);
+    quire_seek how = (quire_seek)below(r, QUIRE_SEEK_LT + 1);
+    struct key key;
+    size_t i = model_bound(t, how, pick_key(r, &key));
+
+    CHECK_STATUS(quire_cursor_seek(at->cur, how, &key.val),
+                 i < t->n ? QUIRE_OK : QUIRE_NOTFOUND);
+    at_set(at, t, i);
+}
+
+static void at_step(struct run *r, const char *name, struct at *at)
+{
+    const struct model_tree *t = model_work_tree(r->model, name);
+    bool forward = below(r, 2) == 0;
+    quire_seek how = forward ? QUIRE_SEEK_GT : QUIRE_SEEK_LT;
+    size_t i;
+
+    if (!at->on)
+        how = forward ? QUIRE_SEEK_FIRST : QUIRE_SEEK_LAST;
+    if (!at->on)
+        at->key.val = *V("");
+    i = model_bound(t, how, &at->key.val);
+    CHECK_STATUS(forward ? quire_cursor_next(at->cur)
+                         : quire_cursor_prev(at->cur),
+                 i < t->n ? QUIRE_OK : QUIRE_NOTFOUND);
+    at_set(at, t, i);
+}
+
+static void at_put(struct run *r, const char *name, struct at *at)
+{
+    struct quire_val val = pick_val(r);
+    struct key key;
+
+    if (below(r, 2) == 0) {
+        pick_key(r, &key);
+        CHECK_OK(quire_cursor_put(at->cur, &key.val, &val, 0));
+        model_put(r->model, name, &key.val, &val);
+        at->on = true;
+        memcpy(at->key.bytes, key.bytes, key.val.size);
+        at->key.val = (struct quire_val){ at->key.bytes, key.val.size };
+    } else if (at->on && model_rec_of(r, name, &at->key.val) != NULL) {
+        CHECK_OK(quire_cursor_put(at->cur, NULL, &val, 0));
+        model_put(r->model, name, &at->key.val, &val);
+    } else {
+        CHECK_STATUS(quire_cursor_put(at->cur, NULL, &val, 0), QUIRE_NOTFOUND);
+    }
+}
+
+static void at_del(struct run *r, const char *name, struct at *at)
+{
+    bool was = at->on && model_del(r->model, name, &at->key.val);
+
+    CHECK_STATUS(quire_cursor_del(at->cur), was ? QUIRE_OK : QUIRE_NOTFOUND);
+}
+
+/* Three cursors on one tree: whatever is done through one, each is where it
+ * must be. Long runs of puts and deletes split, merge and empty leaves. */
+static void op_cursors(struct run *r)
+{
+    const char *name = pick_tree(r);
+    struct quire_tree *tree = tree_of(r, name);
+    static struct at at[3];
+    uint64_t len = 1u << below(r, 9);
+    uint64_t bias = below(r, 7);
+
+    for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+        at[i].on = false;
+        CHECK_OK(quire_cursor_open(r->txn, tree, &at[i].cur));
+    }
+    for (uint64_t n = 0; n < len; n++) {
+        struct at *a = &at[below(r, ARRAY_LEN(at))];
+        uint64_t dice = below(r, 8);
+
+        if (dice == 0)
+            at_seek(r, name, a);
+        else if (dice == 1 && below(r, 8) == 0)
+            op_del_range(r);
+        else if (dice < 4)
+            at_step(r, name, a);
+        else if (dice <= bias)
+            at_put(r, name, a);
+        else
+            at_del(r, name, a);
+        check_at_key(r, name, &at[below(r, ARRAY_LEN(at))]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(at); i++)
+        quire_cursor_close(at[i].cur);
+}
+
 /* ---- trees ---- */
 
 static void op_tree(struct run *r)
@@ -428,9 +602,10 @@ static const struct {
     void (*op)(struct run *r);
     unsigned weight;
 } ops[] = {
-    { op_put, 300 },   { op_del, 100 },   { op_get, 100 },
-    { op_bound, 100 }, { op_count, 100 }, { op_put_if, 60 },
-    { op_swap, 60 },   { op_update, 60 }, { op_tree, 2 },
+    { op_put, 300 },     { op_del, 100 },   { op_get, 100 },
+    { op_bound, 100 },   { op_count, 100 }, { op_put_if, 60 },
+    { op_swap, 60 },     { op_update, 60 }, { op_tree, 2 },
+    { op_del_range, 4 }, { op_cursors, 3 },
 };
 
 static void op_random(struct run *r)
@@ -564,6 +739,44 @@ static void test_all_operations_against_the_model(void **state)
                   done, revs, nstores);
 }
 
+/* ---- ranges ---- */
+
+/* Of a range that spans most of the file hardly anything is read. */
+static void test_a_range_is_cut_off_unread(void **state)
+{
+    struct quire_stat before = { .size = sizeof(before) };
+    struct quire_stat after = { .size = sizeof(after) };
+    struct quire_txn *txn = NULL;
+    struct run r;
+    char key[16];
+    struct quire_val k = { key, 0 };
+    uint64_t n = 0;
+
+    (void)state;
+    run_init(&r, QUIRE_PAGE_MIN, 1);
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn));
+    for (unsigned i = 0; i < 20000; i++) {
+        k.size = (size_t)snprintf(key, sizeof(key), "%06u", i);
+        gen_bytes(&r.rand, r.buf, 100);
+        CHECK_OK(
+            quire_put(txn, NULL, &k, &(struct quire_val){ r.buf, 100 }, 0));
+    }
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    run_close(&r);
+    CHECK_OK(quire_open("db", &r.opt, &r.db));
+    CHECK_OK(quire_stat_get(r.db, &before));
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn));
+    CHECK_OK(quire_del_range(txn, NULL, V("000500"), V("019500"), &n));
+    CHECK_EQ(n, 19000);
+    CHECK_OK(quire_stat_get(r.db, &after));
+    CHECK(after.read_bytes - before.read_bytes < after.file_bytes / 10);
+    CHECK_OK(quire_tree_count(txn, NULL, &n));
+    CHECK_EQ(n, 1000);
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    CHECK_OK(quire_verify(r.db, NULL, NULL, NULL));
+    run_fini(&r);
+}
+
 /* ---- what the calls refuse ---- */
 
 struct misuse {
@@ -644,6 +857,7 @@ static void test_arguments_are_checked(void **state)
     CHECK_STATUS(quire_get_bound(txn, NULL, QUIRE_SEEK_LAST, NULL, &val, NULL),
                  QUIRE_NOTFOUND);
     CHECK_STATUS(quire_count_range(txn, NULL, NULL, NULL, NULL), QUIRE_MISUSE);
+    CHECK_STATUS(quire_del_range(txn, NULL, NULL, NULL, NULL), QUIRE_READONLY);
     quire_abort(txn);
     CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn));
     CHECK_STATUS(
@@ -660,6 +874,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_operations_against_the_model),
+        cmocka_unit_test(test_a_range_is_cut_off_unread),
         cmocka_unit_test(test_a_callback_may_not_use_its_transaction),
         cmocka_unit_test(test_arguments_are_checked),
     };

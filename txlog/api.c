@@ -840,6 +840,32 @@ quire_status quire_update(struct quire_txn *txn, struct quire_tree *tree,
     return tx_update(txn, &t->tree, &k, fn, arg);
 }
 
+quire_status quire_del_range(struct quire_txn *txn, struct quire_tree *tree,
+                             const struct quire_val *from,
+                             const struct quire_val *to, uint64_t *ndeleted)
+{
+    struct quire_val f = { "", 0 }, e;
+    struct quire_tree *t;
+    uint64_t n = 0;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = record_check(txn, tree, from != NULL ? from : &f, &t);
+    if (rc == QUIRE_OK && to != NULL)
+        rc = val_check(to, "the end of the range");
+    if (rc != QUIRE_OK)
+        return rc;
+    if (from != NULL)
+        f = val_plain(from);
+    if (to != NULL)
+        e = val_plain(to);
+    rc = tx_del_range(txn, &t->tree, &f, to != NULL ? &e : NULL, &n);
+    if (rc == QUIRE_OK && ndeleted != NULL)
+        *ndeleted = n;
+    return rc;
+}
+
 /* ---- cursors ---- */
 
 static quire_status cursor_check(struct quire_cursor *cur)
@@ -1011,4 +1037,53 @@ quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
     if (rc == QUIRE_OK)
         *size = whole;
     return rc;
+}
+
+/* Common to put and delete: the transaction may write. */
+static quire_status cursor_check_write(struct quire_cursor *cur)
+{
+    quire_status rc = cursor_check(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(cur->txn, &cur->txn->held);
+    return txn_check_write(cur->txn);
+}
+
+quire_status quire_cursor_put(struct quire_cursor *cur,
+                              const struct quire_val *key,
+                              const struct quire_val *val, unsigned flags)
+{
+    struct quire_val k, v;
+    enum pg_entry entry;
+    quire_status rc = cursor_check_write(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key == NULL) { /* of the cursor's own record, which exists */
+        rc = tr_cursor_get(&cur->cur, &k, &v, &entry);
+        if (rc != QUIRE_OK)
+            return rc;
+        key = &k;
+    }
+    rc = quire_put(cur->txn, cur->tree, key, val, flags);
+    if (rc == QUIRE_OK) {
+        k = val_plain(key);
+        tr_cursor_place(&cur->cur, &k);
+    }
+    return rc;
+}
+
+quire_status quire_cursor_del(struct quire_cursor *cur)
+{
+    struct quire_val k, v;
+    enum pg_entry entry;
+    quire_status rc = cursor_check_write(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tr_cursor_get(&cur->cur, &k, &v, &entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    return tx_del(cur->txn, &cur->tree->tree, &k);
 }

@@ -37,7 +37,7 @@ static quire_status root_get(struct quire_txn *txn, const char *name,
         rc = ra_fail(QUIRE_CORRUPT, "the catalogue's entry of tree '%s'", name);
     else if (val.size > 0)
         rc = pg_ref_decode(val.data, val.size, root);
-    if (rc == QUIRE_OK && val.size > 0 &&
+    if (rc == QUIRE_OK && (root->intent || root->id != PG_ID_NONE) &&
         (root->intent || (root->kind != PG_LEAF && root->kind != PG_INNER) ||
          root->level > PG_LEVEL_MAX))
         rc = ra_fail(QUIRE_CORRUPT, "the catalogue's entry of tree '%s'", name);

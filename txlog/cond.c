@@ -1,6 +1,6 @@
 /*
- * cond.c - writes that look at the old value first: compare and put, get and
- * put, read-modify-write.
+ * cond.c - writes that look at the old value first (compare and put, get and
+ * put, read-modify-write), and deleting a range.
  *
  * There is one writer, so looking and writing need no lock between them: the
  * record can't change in the meantime. What is looked at is held (pinned, or a
@@ -245,5 +245,24 @@ quire_status quire_update_read(struct quire_update *up, uint64_t off, void *buf,
                        buf, cap, &whole);
     if (rc == QUIRE_OK)
         *size = whole;
+    return rc;
+}
+
+quire_status tx_del_range(struct quire_txn *txn, struct tr_tree *tree,
+                          const struct quire_val *from,
+                          const struct quire_val *to, uint64_t *ndeleted)
+{
+    quire_status rc;
+
+    rc = tx_write_room(txn);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tr_del_range(tree, from, to, ndeleted);
+    if (rc == QUIRE_NOMEM && !txn->failed) {
+        rc = tx_spill(txn, 0, false);
+        tr_log_trim_spares(&txn->db->wlog);
+        if (rc == QUIRE_OK)
+            rc = tr_del_range(tree, from, to, ndeleted);
+    }
     return rc;
 }

@@ -18,7 +18,7 @@ static_assert((uint64_t)LARGE_PIECES_MAX * PG_OVERFLOW_MAX >= QUIRE_VALUE_MAX,
               "the greatest value has one index page");
 
 /* Make room among the changed pages before an operation. */
-static quire_status before_write(struct quire_txn *txn)
+quire_status tx_write_room(struct quire_txn *txn)
 {
     struct quire *db = txn->db;
 
@@ -170,7 +170,7 @@ quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
     enum pg_entry entry;
     quire_status rc;
 
-    rc = before_write(txn);
+    rc = tx_write_room(txn);
     if (rc != QUIRE_OK)
         return rc;
     if ((flags & (QUIRE_NOREPLACE | QUIRE_REPLACE)) != 0) {
@@ -198,7 +198,7 @@ quire_status tx_del(struct quire_txn *txn, struct tr_tree *tree,
 {
     quire_status rc;
 
-    rc = before_write(txn);
+    rc = tx_write_room(txn);
     if (rc != QUIRE_OK)
         return rc;
     rc = tr_del(tree, key);

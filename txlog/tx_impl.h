@@ -215,6 +215,7 @@ size_t tx_catalogue_key(char what, const char *name, size_t name_len,
                         uint8_t buf[QUIRE_NAME_MAX + 1]);
 
 /* record.c: put and read values of any length in any tree. */
+quire_status tx_write_room(struct quire_txn *txn) QUIRE_MUST_CHECK;
 quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
                     const struct quire_val *key, const struct quire_val *val,
                     unsigned flags) QUIRE_MUST_CHECK;
@@ -238,6 +239,10 @@ quire_status tx_put_if(struct quire_txn *txn, struct tr_tree *tree,
                        const struct quire_val *key,
                        const struct quire_val *expected,
                        const struct quire_val *val) QUIRE_MUST_CHECK;
+quire_status tx_del_range(struct quire_txn *txn, struct tr_tree *tree,
+                          const struct quire_val *from,
+                          const struct quire_val *to,
+                          uint64_t *ndeleted) QUIRE_MUST_CHECK;
 quire_status tx_swap(struct quire_txn *txn, struct tr_tree *tree,
                      const struct quire_val *key, const struct quire_val *val,
                      void *buf, size_t cap,

@@ -185,6 +185,15 @@ static quire_status cursor_refresh(struct tr_cursor *cur)
     return QUIRE_OK;
 }
 
+void tr_cursor_place(struct tr_cursor *cur, const struct quire_val *key)
+{
+    QUIRE_ASSERT(cur->tree->log != NULL);
+    tr_cursor_reset(cur);
+    memmove(cur->key_buf, key->data, key->size); /* it may be the cursor's */
+    cur->key_len = key->size;
+    cur->on = true;
+}
+
 quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
 {
     quire_status rc;

@@ -201,6 +201,15 @@ quire_status tr_patch(struct tr_tree *tree, const struct quire_val *key,
 quire_status tr_del(struct tr_tree *tree,
                     const struct quire_val *key) QUIRE_MUST_CHECK;
 
+/*
+ * Delete the records from `from` on and below `to` (NULL: all that follow);
+ * *ndeleted is their number. Reads the pages above both ends of the range and
+ * their neighbours, none within it. A failed call has deleted nothing.
+ */
+quire_status tr_del_range(struct tr_tree *tree, const struct quire_val *from,
+                          const struct quire_val *to,
+                          uint64_t *ndeleted) QUIRE_MUST_CHECK;
+
 /* ---- writing changed pages out ---- */
 
 /* pf_batch_add or pf_ahead_add. */
@@ -247,6 +256,8 @@ void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
 void tr_cursor_reset(struct tr_cursor *cur); /* on no record; nothing held */
 quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
                             const struct quire_val *key) QUIRE_MUST_CHECK;
+/* Be on the record of `key`, which exists; nothing is looked up yet. */
+void tr_cursor_place(struct tr_cursor *cur, const struct quire_val *key);
 quire_status tr_cursor_step(struct tr_cursor *cur,
                             bool forward) QUIRE_MUST_CHECK;
 quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,

@@ -189,7 +189,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     struct quire_val val, key, lower, upper, mine;
     struct pg_ref ref;
     uint32_t frame;
-    bool pinned = false;
+    bool found, pinned = false;
     quire_status rc;
 
     pg_image_value(page, slot, &val);
@@ -209,6 +209,8 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     if (rc != QUIRE_OK)
         return rc;
     page = tr_log_image(log, parent);
+    slot = pg_image_seek(page, key.data, key.size, &found); /* may have moved */
+    QUIRE_ASSERT(found);
     rc = tr_page_pin(tree->env, &ref, NULL, &img, &frame);
     if (rc != QUIRE_OK)
         return rc;
@@ -545,24 +547,25 @@ static void put_leaf(struct tr_tree *tree, uint64_t no,
     tree->log->gen++;
 }
 
+static int key_cmp(const struct quire_val *a, const struct quire_val *b)
+{
+    size_t n = a->size < b->size ? a->size : b->size;
+    int cmp = memcmp(a->data, b->data, n);
+
+    return cmp != 0 ? cmp : (a->size > b->size) - (a->size < b->size);
+}
+
 /* Is `key` within the fences of the leaf of the last put? */
 static bool last_leaf_holds(const struct tr_tree *tree,
                             const struct quire_val *key)
 {
     const struct pg_image *img = tr_log_intent(tree->log, tree->last_leaf)->img;
     struct quire_val fence;
-    int cmp;
 
     pg_image_lower(img, &fence);
-    cmp = memcmp(fence.data, key->data,
-                 fence.size < key->size ? fence.size : key->size);
-    if (cmp > 0 || (cmp == 0 && fence.size > key->size))
+    if (key_cmp(&fence, key) > 0)
         return false;
-    if (!pg_image_upper(img, &fence))
-        return true;
-    cmp = memcmp(fence.data, key->data,
-                 fence.size < key->size ? fence.size : key->size);
-    return cmp > 0 || (cmp == 0 && fence.size > key->size);
+    return !pg_image_upper(img, &fence) || key_cmp(&fence, key) > 0;
 }
 
 quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
@@ -678,6 +681,7 @@ static bool merge_level(struct tr_tree *tree, const struct path *path,
     unsigned other = parent->n;
     size_t bytes;
     void *seg;
+    bool found;
 
     if (live_count(tr_log_intent(log, path->no[level])->img) > 0) {
         if (mine > limit / 4)
@@ -708,7 +712,6 @@ static bool merge_level(struct tr_tree *tree, const struct path *path,
     if (other > slot) {
         right_no = left_no;
         left_no = path->no[level];
-        slot = other;
     }
     left = tr_log_image(log, left_no);
     right = tr_log_image(log, right_no);
@@ -728,6 +731,8 @@ static bool merge_level(struct tr_tree *tree, const struct path *path,
         tr_log_spare_return(log, seg);
         return false;
     }
+    slot = pg_image_seek(parent, lower.data, lower.size, &found);
+    QUIRE_ASSERT(found);
     tr_log_replace(log, left_no, seg);
     tr_log_drop(log, right_no);
     adopt_children(log, left_no);
@@ -804,4 +809,285 @@ quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
     }
     collapse_root(tree);
     return QUIRE_OK;
+}
+
+/* ---- deleting a range ---- */
+
+/*
+ * Of a range only the leaves that hold its ends, and the pages above them, are
+ * entered. In each of those inner pages the children that lie wholly within the
+ * range stand side by side: a run. The first entry of a run gets a new empty
+ * subtree for all of the run's keys, the other ones go, and nothing below them
+ * is read. So every fence still meets its neighbour's, no page that stays gets
+ * other fences (and with them, perhaps, a shorter prefix and longer records),
+ * and all that can fail comes first (TR-2). The empty pages are then merged
+ * away like those that single deletes leave.
+ */
+#define CUT_PAGES_MAX (PG_LEVEL_MAX * PG_LEVEL_MAX + 1)
+
+struct cut {
+    struct tr_tree *tree;
+    size_t page_bytes; /* of each segment */
+    unsigned npages;
+    void *pages[CUT_PAGES_MAX]; /* segments for the empty subtrees */
+};
+
+static void drop_subtree(struct tr_tree *tree, uint64_t no)
+{
+    const struct pg_image *img = tr_log_intent(tree->log, no)->img;
+    struct quire_val val;
+    struct pg_ref ref;
+
+    for (unsigned i = 0; i < img->n; i++) {
+        if (img->level == 0)
+            drop_large(tree, img, i);
+        else if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
+                 pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK &&
+                 ref.intent)
+            drop_subtree(tree, ref.id);
+    }
+    tr_log_drop(tree->log, no);
+}
+
+/* An empty subtree of `level` + 1 pages with these fences. */
+static uint64_t cut_empty(struct cut *cut, unsigned level,
+                          const struct quire_val *lower,
+                          const struct quire_val *upper, uint64_t parent)
+{
+    struct tr_tree *tree = cut->tree;
+    uint8_t enc[PG_REF_BYTES_MAX];
+    struct quire_val val = { enc, ref_width(tree->env) };
+    uint64_t no = TR_NONE;
+    void *page;
+    bool ok;
+
+    QUIRE_ASSERT(cut->npages > 0);
+    page = cut->pages[--cut->npages];
+    ok = pg_work_init(page, cut->page_bytes, level == 0 ? PG_LEAF : PG_INNER,
+                      level, lower, upper) &&
+         tr_log_adopt(tree->log, tree, page, parent, &no) == QUIRE_OK;
+    QUIRE_ASSERT(ok);
+    if (level > 0) {
+        intent_ref(tree->log, cut_empty(cut, level - 1, lower, upper, no), enc);
+        ok = pg_work_put(page, lower, &val, PG_ENTRY_PLAIN, NULL);
+        QUIRE_ASSERT(ok);
+    }
+    (void)ok;
+    return no;
+}
+
+/* Cut the children in slots from .. to-1 of the changed page `no` off. */
+static void cut_run(struct cut *cut, uint64_t no, unsigned from, unsigned to)
+{
+    struct tr_tree *tree = cut->tree;
+    struct tr_log *log = tree->log;
+    struct pg_image *img = tr_log_image(log, no);
+    uint8_t *upper_buf = log->key_buf + pg_key_max(tree->env->page_bytes);
+    uint8_t enc[PG_REF_BYTES_MAX];
+    struct quire_val lower, upper, val;
+    struct pg_ref ref;
+    bool bounded = true, ok;
+    unsigned next = to;
+
+    while (from < to && pg_image_value(img, from, &val) == PG_ENTRY_TOMB)
+        from++;
+    if (from == to)
+        return;
+    while (next < img->n && pg_image_value(img, next, &val) == PG_ENTRY_TOMB)
+        next++;
+    if (next < img->n) {
+        upper.size = pg_image_key_copy(img, next, upper_buf);
+        upper.data = upper_buf;
+    } else {
+        bounded = pg_image_upper(img, &upper);
+    }
+    lower.size = pg_image_key_copy(img, from, log->key_buf);
+    lower.data = log->key_buf;
+    for (unsigned i = to; i-- > from;) {
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+            continue;
+        if (pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK && ref.intent)
+            drop_subtree(tree, ref.id);
+        if (i > from)
+            pg_work_del(img, i);
+    }
+    intent_ref(
+        log,
+        cut_empty(cut, img->level - 1u, &lower, bounded ? &upper : NULL, no),
+        enc);
+    val.data = enc;
+    val.size = ref_width(tree->env);
+    ok = pg_work_put(img, &lower, &val, PG_ENTRY_PLAIN, NULL);
+    QUIRE_ASSERT(ok);
+    (void)ok;
+}
+
+/* Delete the records in slots from .. to-1 of the changed leaf `no`. */
+static void cut_leaf(struct cut *cut, uint64_t no, unsigned from, unsigned to)
+{
+    struct pg_image *img = tr_log_image(cut->tree->log, no);
+    struct quire_val val;
+
+    for (unsigned i = to; i-- > from;) {
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+            continue;
+        drop_large(cut->tree, img, i);
+        pg_work_del(img, i);
+    }
+}
+
+static unsigned leaf_slot(struct tr_log *log, uint64_t no,
+                          const struct quire_val *key)
+{
+    bool found;
+
+    return pg_image_seek(tr_log_image(log, no), key->data, key->size, &found);
+}
+
+/* All that can fail: room for an entry in each inner page of both paths up to
+ * `top`, and the pages of the empty subtrees. */
+static quire_status cut_reserve(struct cut *cut, const struct path *left,
+                                const struct path *right, unsigned top)
+{
+    struct tr_tree *tree = cut->tree;
+    size_t key_max = pg_key_max(tree->env->page_bytes);
+    unsigned need = right != NULL ? top * top : top * (top + 1) / 2;
+    quire_status rc;
+
+    for (unsigned level = 1; level <= top; level++) {
+        rc = make_room(tree->log, left->no[level], key_max,
+                       ref_width(tree->env));
+        if (rc == QUIRE_OK && right != NULL && level < top)
+            rc = make_room(tree->log, right->no[level], key_max,
+                           ref_width(tree->env));
+        if (rc != QUIRE_OK)
+            return rc;
+    }
+    rc = tr_log_reserve(tree->log, 0, 0, need);
+    while (rc == QUIRE_OK && cut->npages < need) {
+        rc = QUIRE_POINT_RC(TR_CUT_PAGE, QUIRE_NOMEM,
+                            ra_seg_alloc(tree->env->pool, cut->page_bytes,
+                                         &cut->pages[cut->npages]));
+        cut->npages += rc == QUIRE_OK;
+    }
+    return rc;
+}
+
+/* Merge what the cut has left thin, from the leaf of `from` to that of `to`.
+ * What can't be had stays as it is. */
+static void cut_mend(struct tr_tree *tree, const struct quire_val *from,
+                     const struct quire_val *to)
+{
+    uint8_t buf[QUIRE_PAGE_MAX / 8];
+    struct quire_val key = *from, upper;
+    struct path path;
+
+    for (;;) {
+        const struct pg_image *img;
+
+        if (enter_path(tree, &key, &path) != QUIRE_OK)
+            break;
+        for (unsigned level = 0; level < path.height; level++)
+            (void)merge_level(tree, &path, level);
+        if (enter_path(tree, &key, &path) != QUIRE_OK)
+            break;
+        img = tr_log_image(tree->log, path.no[0]);
+        if (!pg_image_upper(img, &upper) ||
+            (to != NULL && key_cmp(&upper, to) > 0))
+            break;
+        memcpy(buf, upper.data, upper.size);
+        key.data = buf;
+        key.size = upper.size;
+    }
+    collapse_root(tree);
+}
+
+/* Forget all pages: the tree is empty. */
+static void clear_tree(struct tr_tree *tree)
+{
+    tr_log_drop_tree(tree->log, tree);
+    memset(&tree->root, 0, sizeof(tree->root));
+    atomic_store_explicit(&tree->root_hint, PC_HINT_NONE,
+                          memory_order_relaxed); /* a hint */
+    tree->count = 0;
+}
+
+quire_status tr_del_range(struct tr_tree *tree, const struct quire_val *from,
+                          const struct quire_val *to, uint64_t *ndeleted)
+{
+    struct tr_log *log = tree->log;
+    struct cut cut;
+    struct path left, right;
+    uint64_t below, end = tree->count;
+    unsigned top;
+    quire_status rc;
+
+    rc = tr_rank(tree, from, &below);
+    if (rc == QUIRE_OK && to != NULL)
+        rc = tr_rank(tree, to, &end);
+    if (rc != QUIRE_OK)
+        return rc;
+    *ndeleted = end > below ? end - below : 0;
+    if (*ndeleted == 0)
+        return QUIRE_OK;
+    cut.tree = tree;
+    cut.npages = 0;
+    cut.page_bytes = ra_seg_class_bytes(sizeof(struct pg_image) + 1024 +
+                                        ref_width(tree->env) +
+                                        3 * pg_key_max(tree->env->page_bytes));
+    if (*ndeleted == tree->count) {
+        clear_tree(tree);
+        goto done;
+    }
+    rc = enter_path(tree, from, &left);
+    if (rc == QUIRE_OK && to != NULL)
+        rc = enter_path(tree, to, &right);
+    if (rc != QUIRE_OK)
+        return rc;
+    top = left.height;
+    if (to != NULL) {
+        for (top = 0; left.no[top] != right.no[top]; top++)
+            ;
+    }
+    rc = cut_reserve(&cut, &left, to != NULL ? &right : NULL, top);
+    if (rc != QUIRE_OK)
+        goto out;
+
+    if (to != NULL && top == 0) {
+        cut_leaf(&cut, left.no[0], leaf_slot(log, left.no[0], from),
+                 leaf_slot(log, left.no[0], to));
+    } else {
+        cut_leaf(&cut, left.no[0], leaf_slot(log, left.no[0], from),
+                 tr_log_image(log, left.no[0])->n);
+        if (to != NULL)
+            cut_leaf(&cut, right.no[0], 0, leaf_slot(log, right.no[0], to));
+    }
+    for (unsigned level = 1; level <= left.height; level++) {
+        uint64_t no = left.no[level];
+        struct pg_image *img = tr_log_image(log, no);
+
+        if (to != NULL && level < top) {
+            cut_run(&cut, right.no[level], 0,
+                    live_child(tr_log_image(log, right.no[level]), to));
+            adopt_children(log, right.no[level]);
+        }
+        if (to == NULL || level < top)
+            cut_run(&cut, no, live_child(img, from) + 1, img->n);
+        else if (level == top)
+            cut_run(&cut, no, live_child(img, from) + 1, live_child(img, to));
+        adopt_children(log, no);
+    }
+    tree->count -= *ndeleted;
+
+done:
+    tree->changed = true;
+    tree->ascending = 0;
+    tree->last_leaf = TR_NONE;
+    log->gen++;
+    if (tree->count > 0)
+        cut_mend(tree, from, to);
+out:
+    while (cut.npages > 0)
+        ra_seg_free(tree->env->pool, cut.pages[--cut.npages]);
+    return rc;
 }
