@@ -641,6 +641,11 @@ quire_status quire_get_bound(struct quire_txn *txn, struct quire_tree *tree,
             goto out;
         *val = v;
     }
+    if (found != NULL && page.img != NULL && at.data != txn->key_buf) {
+        /* It points into the leaf, which is let go for the value's page. */
+        memcpy(txn->key_buf, at.data, at.size);
+        at.data = txn->key_buf;
+    }
     if (found != NULL)
         *found = at;
     if (page.img == NULL) {
