@@ -15,18 +15,19 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "tests/lib_point.h"
 #include "tests/test.h"
 
 static const char *const fault_names[FAULT_KINDS] = {
     [FAULT_ALLOC] = "alloc",       [FAULT_MAP] = "map",
     [FAULT_COMMIT] = "commit",     [FAULT_DECOMMIT] = "decommit",
-    [FAULT_THREAD] = "thread",     [FAULT_OPEN] = "open",
-    [FAULT_PREAD] = "pread",       [FAULT_PWRITEV] = "pwritev",
-    [FAULT_SYNC] = "sync",         [FAULT_ALLOCATE] = "allocate",
-    [FAULT_TRUNCATE] = "truncate", [FAULT_SIZE] = "size",
-    [FAULT_BLOCK] = "block_size",  [FAULT_LOCK] = "lock",
-    [FAULT_RENAME] = "rename",     [FAULT_REMOVE] = "remove",
-    [FAULT_SYNC_DIR] = "sync_dir",
+    [FAULT_HUGE] = "huge",         [FAULT_THREAD] = "thread",
+    [FAULT_OPEN] = "open",         [FAULT_PREAD] = "pread",
+    [FAULT_PWRITEV] = "pwritev",   [FAULT_SYNC] = "sync",
+    [FAULT_ALLOCATE] = "allocate", [FAULT_TRUNCATE] = "truncate",
+    [FAULT_SIZE] = "size",         [FAULT_BLOCK] = "block_size",
+    [FAULT_LOCK] = "lock",         [FAULT_RENAME] = "rename",
+    [FAULT_REMOVE] = "remove",     [FAULT_SYNC_DIR] = "sync_dir",
 };
 
 const char *fault_kind_name(enum fault_kind kind)
@@ -135,6 +136,17 @@ static int fault_sys_decommit(void *ctx, void *addr, size_t nbytes)
 
     return rc != 0 ? rc
                    : f->inner_sys->decommit(f->inner_sys->ctx, addr, nbytes);
+}
+
+static int fault_sys_huge(void *ctx, void *addr, size_t nbytes, bool allow)
+{
+    struct fault *f = ctx;
+    int rc = fault_hit(f, FAULT_HUGE);
+
+    if (rc == 0 && f->inner_sys->huge == NULL)
+        rc = -EOPNOTSUPP;
+    return rc != 0 ? rc
+                   : f->inner_sys->huge(f->inner_sys->ctx, addr, nbytes, allow);
 }
 
 static void *fault_sys_alloc(void *ctx, size_t nbytes)
@@ -362,6 +374,7 @@ void fault_init(struct fault *f, const struct quire_io *io,
         .free = fault_sys_free,
         .thread_create = fault_sys_thread_create,
         .thread_join = fault_sys_thread_join,
+        .huge = fault_sys_huge,
     };
     f->io = (struct quire_io){
         .size = sizeof(f->io),
@@ -450,7 +463,7 @@ static unsigned fault_allowed(unsigned kinds, int err)
     unsigned ok = 0;
 
     if ((kinds & (FAULT_MEMORY | FAULT_BIT(FAULT_DECOMMIT) |
-                  FAULT_BIT(FAULT_THREAD))) != 0)
+                  FAULT_BIT(FAULT_HUGE) | FAULT_BIT(FAULT_THREAD))) != 0)
         ok |= FAULT_STATUS(QUIRE_NOMEM);
     if ((kinds & FAULT_IO) != 0) {
         ok |= FAULT_STATUS(space                           ? QUIRE_NOSPACE
@@ -467,14 +480,48 @@ static unsigned fault_allowed(unsigned kinds, int err)
     return ok;
 }
 
-static unsigned fault_fired_kinds(struct fault *f)
+/* The statuses that the failures so far may have brought about. */
+static unsigned fault_explained(struct fault_env *e)
 {
     unsigned kinds;
+    unsigned ok = 0;
 
-    fault_lock(f);
-    kinds = f->fired_kinds;
-    fault_unlock(f);
-    return kinds;
+    if (e->point == FAULT_SURVEY)
+        return 0;
+    if (e->point == FAULT_CALLS) {
+        fault_lock(&e->fault);
+        kinds = e->fault.fired_kinds;
+        fault_unlock(&e->fault);
+        return fault_allowed(kinds, e->err);
+    }
+    if (point_fired() == 0)
+        return 0;
+    switch (point_fails((unsigned)e->point)) {
+    case POINT_MEMORY:
+        ok = FAULT_STATUS(QUIRE_NOMEM);
+        break;
+    case POINT_SPACE:
+        ok = FAULT_STATUS(QUIRE_NOSPACE);
+        break;
+    case POINT_IO:
+        ok = FAULT_STATUS(QUIRE_IO);
+        break;
+    case POINT_CORRUPT:
+        ok = FAULT_STATUS(QUIRE_CORRUPT);
+        break;
+    case POINT_LOCKED:
+        ok = FAULT_STATUS(QUIRE_LOCKED);
+        break;
+    case POINT_NOTHING:
+        return 0;
+    }
+    return ok | FAULT_STATUS(QUIRE_ABORTED);
+}
+
+/* Has anything failed? */
+static bool fault_touched(struct fault_env *e)
+{
+    return e->point == FAULT_CALLS ? e->fault.fired > 0 : point_fired() > 0;
 }
 
 bool fault_saw(struct fault_env *e, quire_status rc)
@@ -482,8 +529,7 @@ bool fault_saw(struct fault_env *e, quire_status rc)
     if (rc == QUIRE_OK)
         return true;
     e->statuses |= FAULT_STATUS(rc);
-    if ((fault_allowed(fault_fired_kinds(&e->fault), e->err) &
-         FAULT_STATUS(rc)) == 0) {
+    if ((fault_explained(e) & FAULT_STATUS(rc)) == 0) {
         print_error("status %d (%s; %s) is not explained by what failed\n",
                     (int)rc, quire_strerror(rc), quire_error_detail());
         CHECK(false);
@@ -494,7 +540,28 @@ bool fault_saw(struct fault_env *e, quire_status rc)
 void fault_env_arm(struct fault_env *e)
 {
     e->armed = true;
-    fault_arm(&e->fault, e->kinds, e->nth, e->err, e->how);
+    if (e->point == FAULT_CALLS)
+        fault_arm(&e->fault, e->kinds, e->nth, e->err, e->how);
+    else if (e->point == FAULT_SURVEY)
+        point_survey();
+    else
+        point_arm(e->scene, (unsigned)e->point, e->nth,
+                  (e->how & FAULT_STICKY) != 0);
+}
+
+void fault_env_heal(struct fault_env *e)
+{
+    fault_heal(&e->fault);
+    point_disarm();
+}
+
+static uint64_t fault_budget_bytes = QUIRE_BUDGET_MIN;
+static uint32_t fault_page_bytes = QUIRE_PAGE_MIN;
+
+void fault_sizes(uint64_t budget_bytes, uint32_t page_bytes)
+{
+    fault_budget_bytes = budget_bytes;
+    fault_page_bytes = page_bytes;
 }
 
 /* A fresh environment without a file. */
@@ -505,11 +572,12 @@ static void fault_env_init(struct fault_env *e)
     fault_init(&e->fault, mem_disk_io(e->disk), NULL);
     twin_init(&e->twin);
     e->rand = 1;
+    e->point = FAULT_CALLS;
     e->opt = (struct quire_options){
         .size = sizeof(e->opt),
         .flags = QUIRE_NOBACKGROUND,
-        .budget_bytes = QUIRE_BUDGET_MIN,
-        .page_bytes = QUIRE_PAGE_MIN,
+        .budget_bytes = fault_budget_bytes,
+        .page_bytes = fault_page_bytes,
         .io = &e->fault.io,
         .sys = &e->fault.sys,
     };
@@ -526,6 +594,7 @@ static void fault_env_fork(struct fault_env *e, struct fault_env *base)
     e->twin.published = base->twin.published;
     e->twin.tried = base->twin.tried;
     e->rand = 2;
+    e->point = FAULT_CALLS;
     e->opt = base->opt;
     e->opt.io = &e->fault.io;
     e->opt.sys = &e->fault.sys;
@@ -559,7 +628,7 @@ static void fault_tell_verify(void *arg, const struct quire_fault *f)
 /* The handle is healthy again, or says that it must be reopened. */
 static void fault_settle_open(struct fault_env *e)
 {
-    unsigned may = fault_allowed(fault_fired_kinds(&e->fault), e->err);
+    unsigned may = fault_explained(e);
     bool may_poison = (may & FAULT_STATUS(QUIRE_POISONED)) != 0;
     struct quire_stat st = { .size = sizeof(st) };
     struct twin *t = &e->twin;
@@ -618,7 +687,7 @@ static void fault_settle(struct fault_env *e)
 {
     struct twin *t = &e->twin;
 
-    fault_heal(&e->fault);
+    fault_env_heal(e);
     quire_abort(e->reader);
     e->reader = NULL;
     if (t->txn != NULL)
@@ -670,11 +739,27 @@ static const char *fault_kinds_name(unsigned kinds)
                                           : "several";
 }
 
-uint64_t fault_run(const struct fault_scenario *s, unsigned kinds, int err,
-                   unsigned how, bool none_ok)
+/* What is injected, in all runs of a scenario. */
+struct fault_plan {
+    unsigned kinds;
+    int err;
+    unsigned how;
+    int point; /* FAULT_CALLS: those of `kinds` */
+};
+
+static const char *fault_plan_name(const struct fault_plan *p)
+{
+    return p->point < 0 ? fault_kinds_name(p->kinds)
+                        : point_name((unsigned)p->point);
+}
+
+static uint64_t fault_run_plan(const struct fault_scenario *s,
+                               const struct fault_plan *p, bool none_ok)
 {
     /* Every point at full speed; a sample of them where tests are slow. */
     uint64_t step = 64 / test_rounds(64);
+    const char *form = getenv("QUIRE_CRASH");
+    bool all = p->point < 0 || (form != NULL && strcmp(form, "long") == 0);
     struct fault_env base;
     uint64_t points = 0;
     unsigned statuses = 0;
@@ -692,30 +777,73 @@ uint64_t fault_run(const struct fault_scenario *s, unsigned kinds, int err,
         struct fault_env e;
 
         snprintf(name, sizeof(name), "%s, %s call %" PRIu64 " fails, %s %s %s",
-                 s->name, fault_kinds_name(kinds), nth, fault_errno_name(err),
-                 (how & FAULT_STICKY) != 0 ? "sticky" : "once",
-                 fault_how_name(how));
+                 s->name, fault_plan_name(p), nth,
+                 p->point < 0 ? fault_errno_name(p->err) : "",
+                 (p->how & FAULT_STICKY) != 0 ? "sticky" : "once",
+                 fault_how_name(p->how));
         CHECK_CASE(name);
         fault_env_fork(&e, &base);
-        e.kinds = kinds;
-        e.how = how;
+        e.scene = s->name;
+        e.kinds = p->kinds;
+        e.how = p->how;
         e.nth = nth;
-        e.err = err;
+        e.err = p->err;
+        e.point = p->point;
         s->run(&e);
         CHECK(e.armed);
-        untouched = e.fault.fired == 0;
+        untouched = !fault_touched(&e);
         fault_settle(&e);
         statuses |= e.statuses;
         fault_env_fini(&e);
         if (!untouched)
             points++;
         nth += step > 1 ? 1 + test_rand_below(&rand, 2 * step - 1) : 1;
+        if (!all)
+            nth += nth / 4;
     }
     CHECK_CASE(s->name);
-    fault_tell(s, fault_kinds_name(kinds), err, how, points, statuses);
+    if (p->point < 0)
+        fault_tell(s, fault_plan_name(p), p->err, p->how, points, statuses);
     CHECK(points > 0 || none_ok);
     fault_env_fini(&base);
     return points;
+}
+
+uint64_t fault_run(const struct fault_scenario *s, unsigned kinds, int err,
+                   unsigned how, bool none_ok)
+{
+    struct fault_plan p = { kinds, err, how, FAULT_CALLS };
+
+    return fault_run_plan(s, &p, none_ok);
+}
+
+uint64_t fault_run_point(const struct fault_scenario *s, unsigned point,
+                         unsigned how, bool none_ok)
+{
+    struct fault_plan p = { 0, 0, how, (int)point };
+
+    return fault_run_plan(s, &p, none_ok);
+}
+
+void fault_survey(const struct fault_scenario *s, uint64_t *passed)
+{
+    struct fault_env base;
+    struct fault_env e;
+
+    CHECK_CASE(s->name);
+    fault_env_init(&base);
+    if (s->prepare != NULL)
+        s->prepare(&base);
+    fault_env_fork(&e, &base);
+    e.scene = s->name;
+    e.point = FAULT_SURVEY;
+    s->run(&e);
+    fault_env_heal(&e);
+    for (unsigned i = 0; i < point_count(); i++)
+        passed[i] = point_passed(i);
+    fault_settle(&e);
+    fault_env_fini(&e);
+    fault_env_fini(&base);
 }
 
 void fault_run_short(const struct fault_scenario *s)

@@ -26,10 +26,11 @@
 /* ---- the layer ---- */
 
 enum fault_kind {
-    FAULT_ALLOC, /* sys: alloc, map, commit, decommit, thread_create */
+    FAULT_ALLOC, /* sys: alloc, map, commit, decommit, huge, thread_create */
     FAULT_MAP,
     FAULT_COMMIT,
     FAULT_DECOMMIT,
+    FAULT_HUGE,
     FAULT_THREAD,
     FAULT_OPEN, /* io: open, pread, pwritev, sync, ... */
     FAULT_PREAD,
@@ -119,6 +120,9 @@ const char *fault_kind_name(enum fault_kind kind);
 
 #define FAULT_PATH "faulty.quire"
 
+#define FAULT_CALLS (-1)  /* no point: calls of the tables fail */
+#define FAULT_SURVEY (-2) /* nothing fails, passages of points are counted */
+
 /* What a scenario works with. */
 struct fault_env {
     struct mem_disk *disk;    /* the only disk there is */
@@ -129,11 +133,13 @@ struct fault_env {
     uint64_t rand;            /* the same in each run */
     struct quire_txn *reader; /* a read transaction to be aborted; or NULL */
     unsigned statuses;        /* 1 << -rc of what fault_saw() was told */
+    const char *scene;        /* the scenario's name */
     /* what is injected; see fault_run() */
     unsigned kinds;
     unsigned how;
     uint64_t nth;
     int err;
+    int point; /* a failure point in place of calls, or one of the following */
     bool armed;
 };
 
@@ -147,6 +153,10 @@ struct fault_scenario {
      * It may leave the store and transactions open. */
     void (*run)(struct fault_env *e);
 };
+
+/* The budget and page size that scenarios begin with from now on; at first
+ * QUIRE_BUDGET_MIN and QUIRE_PAGE_MIN. */
+void fault_sizes(uint64_t budget_bytes, uint32_t page_bytes);
 
 /* Failures may happen from now on. */
 void fault_env_arm(struct fault_env *e);
@@ -162,6 +172,18 @@ bool fault_saw(struct fault_env *e, quire_status rc);
  */
 uint64_t fault_run(const struct fault_scenario *s, unsigned kinds, int err,
                    unsigned how, bool none_ok);
+
+/* As fault_run(), with the failure point `point` in place of calls. In the
+ * short form of the tests N grows by a fourth each time. */
+uint64_t fault_run_point(const struct fault_scenario *s, unsigned point,
+                         unsigned how, bool none_ok);
+
+/* Passages of each failure point in an untouched run of `s`, by number. */
+void fault_survey(const struct fault_scenario *s, uint64_t *passed);
+
+/* Stop failing, as fault_run() does when `run` has returned; for scenarios
+ * that look at something themselves. */
+void fault_env_heal(struct fault_env *e);
 
 /* Run `s` once with shortened and interrupted transfers; it must notice
  * nothing. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "tests/lib_fault.h"
+#include "tests/lib_point.h"
 #include "tests/test.h"
 
 /* ---- pieces of work ---- */
@@ -613,7 +614,8 @@ static void run_verify(struct fault_env *e)
     fault_env_arm(e);
     rc = quire_verify(e->twin.db, NULL, NULL, &report);
     if (rc == QUIRE_CORRUPT) /* what can't be read is a fault of the file */
-        CHECK((e->kinds & FAULT_BIT(FAULT_PREAD)) != 0 && report.faults > 0);
+        CHECK((e->point >= 0 || (e->kinds & FAULT_BIT(FAULT_PREAD)) != 0) &&
+              report.faults > 0);
     else
         fault_saw(e, rc);
 }
@@ -631,6 +633,59 @@ static void prepare_background(struct fault_env *e)
 {
     prepare_loaded(e);
     e->opt.flags &= ~QUIRE_NOBACKGROUND;
+}
+
+/* One leaf, half full. */
+static void prepare_leaf(struct fault_env *e)
+{
+    CHECK_OK(twin_open(&e->twin, FAULT_PATH, &e->opt));
+    CHECK_OK(twin_begin(&e->twin));
+    CHECK(put_series(e, 0, 20, 100));
+    CHECK(commit(e, 0));
+    CHECK_OK(twin_close(&e->twin));
+}
+
+/* Records that come and go in one leaf, until it sheds its tombstones. */
+static void run_shed(struct fault_env *e)
+{
+    if (!open_store(e))
+        return;
+    fault_env_arm(e);
+    if (!fault_saw(e, twin_begin(&e->twin)) || !put_series(e, 0, 1, 20))
+        return;
+    for (unsigned i = 0; i < 40; i++) {
+        char buf[480];
+        struct quire_val key = { buf, sizeof(buf) };
+
+        memset(buf, 'k', sizeof(buf));
+        snprintf(buf, sizeof(buf), "%04u", i);
+        if (!fault_saw(
+                e, twin_put_gen(&e->twin, NULL, buf, key.size, 30, &e->rand)) ||
+            !fault_saw(e, twin_del(&e->twin, NULL, &key)))
+            return;
+    }
+    commit(e, 0);
+}
+
+/* As many commits as are kept outside the index of revisions. */
+static void prepare_unindexed(struct fault_env *e)
+{
+    CHECK_OK(twin_open(&e->twin, FAULT_PATH, &e->opt));
+    for (unsigned i = 0; i < 255; i++) {
+        CHECK_OK(twin_begin(&e->twin));
+        CHECK(put_series(e, i % 4, i % 4 + 1, 20));
+        CHECK(commit(e, QUIRE_NOSYNC));
+    }
+    CHECK_OK(twin_close(&e->twin));
+}
+
+static void run_index(struct fault_env *e)
+{
+    if (!open_store(e))
+        return;
+    fault_env_arm(e);
+    if (fault_saw(e, twin_begin(&e->twin)) && put_series(e, 5, 6, 20))
+        commit(e, 0);
 }
 
 /* ---- the table ---- */
@@ -654,6 +709,13 @@ static const struct fault_scenario scenarios[] = {
     { "ranges", prepare_series, run_ranges },
     { "verify", prepare_loaded, run_verify },
     { "background", prepare_background, run_load_close },
+};
+
+/* What no other scenario comes to. */
+static const struct fault_scenario rare[] = {
+    { "shed tombstones", prepare_leaf, run_shed },
+    { "index revisions", prepare_unindexed, run_index },
+    { "open, background", prepare_background, run_open },
 };
 
 static const struct fault_scenario closing = { "close", prepare_loaded,
@@ -781,6 +843,15 @@ static void test_writing_ahead_fails(void **state)
     fault_run(&ahead, FAULT_WRITES, ENOSPC, FAULT_STICKY | FAULT_TORN, false);
 }
 
+static void test_rare_paths_fail(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rare) - 1; i++) {
+        fault_run(&rare[i], FAULT_MEMORY, ENOMEM, FAULT_ONCE, false);
+        fault_run(&rare[i], FAULT_IO, EIO, FAULT_ONCE, false);
+    }
+}
+
 /* Short transfers are continued, interrupted calls made again. */
 static void test_short_and_interrupted_transfers(void **state)
 {
@@ -788,6 +859,49 @@ static void test_short_and_interrupted_transfers(void **state)
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
         fault_run_short(&scenarios[i]);
     fault_run_short(&ahead);
+}
+
+/* Scenarios for each point in the short form. */
+#define POINT_SCENES 1u
+
+/* Each named failure point, in scenarios that pass it. */
+static void test_points_fail(void **state)
+{
+    const char *form = getenv("QUIRE_CRASH");
+    bool all = form != NULL && strcmp(form, "long") == 0;
+    struct fault_scenario scenes[ARRAY_LEN(scenarios) + ARRAY_LEN(rare) + 2];
+    uint64_t failures[ARRAY_LEN(scenes)] = { 0 };
+    const size_t nscenes = ARRAY_LEN(scenes);
+    unsigned npoints = point_count();
+    uint64_t *passed = calloc(nscenes * (npoints + 1u), sizeof(*passed));
+
+    (void)state;
+    CHECK(passed != NULL);
+    memcpy(scenes, scenarios, sizeof(scenarios));
+    memcpy(scenes + ARRAY_LEN(scenarios), rare, sizeof(rare));
+    scenes[nscenes - 2] = closing;
+    scenes[nscenes - 1] = ahead;
+    for (size_t i = 0; i < nscenes; i++)
+        fault_survey(&scenes[i], passed + i * npoints);
+    for (unsigned p = 0; p < npoints; p++) {
+        unsigned n = 0;
+
+        for (size_t k = 0; k < nscenes && (all || n < POINT_SCENES); k++) {
+            size_t i = (p + k) % nscenes;
+            bool threads = scenes[i].prepare == prepare_background;
+
+            if (passed[i * npoints + p] == 0)
+                continue;
+            failures[i] += fault_run_point(&scenes[i], p, FAULT_ONCE, threads);
+            if (n++ == 0 || all)
+                failures[i] += fault_run_point(&scenes[i], p, FAULT_STICKY,
+                                               threads);
+        }
+    }
+    for (size_t i = 0; i < nscenes; i++)
+        print_message("fault: %-18s named points, %llu failures\n",
+                      scenes[i].name, (unsigned long long)failures[i]);
+    free(passed);
 }
 
 int main(void)
@@ -806,6 +920,8 @@ int main(void)
         cmocka_unit_test(test_disk_fills),
         cmocka_unit_test(test_locks_and_opens_are_refused),
         cmocka_unit_test(test_writing_ahead_fails),
+        cmocka_unit_test(test_rare_paths_fail),
+        cmocka_unit_test(test_points_fail),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
