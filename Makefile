@@ -222,7 +222,8 @@ endif
 
 # ---- tests ----
 
-TEST_CHECKS := tests/check-layers.sh tests/check-headers.sh
+TEST_CHECKS := tests/check-layers.sh tests/check-headers.sh \
+    tests/check-acquire.sh tests/check-scenarios.sh
 TEST_TIMEOUT := 280
 TEST_DIVISOR ?= 1
 TEST_WRAPPER :=
@@ -238,6 +239,11 @@ endif
 ifneq "$(TESTS)" ""
 TEST_CHECKS :=
 endif
+
+# Which failure points were fired is known when all programs have run, and only
+# where there are points.
+POINT_CHECK = $(if $(filter-out 0,$(DEBUG)),$(if $(strip $(TEST_CHECKS)),\
+    -p tests/check-points.sh))
 
 TEST_ENV = CC='$(CC)' CXX='$(CXX)' LC_ALL=C \
     FLAGS='-std=c11 $(Q_CPPFLAGS) $(CPPFLAGS) $(Q_WARN)' \
@@ -262,7 +268,8 @@ tests: all $(TEST_BINS) ## build the test programs, run nothing
 
 run-tests: tests
 	@$(TEST_ENV) TEST_DIVISOR='$(TEST_DIVISOR)' tests/run.sh -j $(JOBS) \
-	    -t $(TEST_TIMEOUT) -w '$(TEST_WRAPPER)' $(TEST_CHECKS) \
+	    -t $(TEST_TIMEOUT) -w '$(TEST_WRAPPER)' $(POINT_CHECK) \
+	    $(TEST_CHECKS) \
 	    $(filter-out $(TEST_EXCEPT),$(TEST_BINS))
 
 check: ## install what is missing, build, run all tests (with assertions)

@@ -11,7 +11,8 @@
  * and has failed: what follows is the path of a real failure. Elsewhere only
  * the call is left.
  *
- * This is the one table of names.
+ * This is the one table of names. tests/check-acquire.sh looks for acquisitions
+ * outside QUIRE_POINT(), tests/check-points.sh for points that no test fires.
  */
 #ifndef QUIRE_ALLOC_POINT_H
 #define QUIRE_ALLOC_POINT_H
@@ -19,7 +20,7 @@
 /*
  * X(identifier, name, what it fails for). The last is one of
  *
- *   MEMORY    the caller gets QUIRE_NOMEM
+ *   MEMORY    the caller gets QUIRE_NOMEM, if nothing else helps
  *   SPACE     the caller gets QUIRE_NOSPACE
  *   IO        the caller gets QUIRE_IO
  *   CORRUPT   the caller gets QUIRE_CORRUPT
@@ -46,8 +47,8 @@
     X(RA_API_SEGMENT, "alloc/api/segment", MEMORY) \
     X(RA_MAG_BUDGET, "alloc/magazine/budget", NOTHING) \
     X(RA_MAG_DESCRIPTOR, "alloc/magazine/descriptor", NOTHING) \
-    X(RA_SWEEP_REGION, "alloc/sweep/region", NOTHING) \
-    X(RA_SWEEP_SEGMENTS, "alloc/sweep/segments", NOTHING) \
+    X(RA_SWEEP_REGION, "alloc/sweep/region", MEMORY) \
+    X(RA_SWEEP_SEGMENTS, "alloc/sweep/segments", MEMORY) \
     X(RA_TABLE_BUDGET, "alloc/table/budget", MEMORY) \
     X(RA_TABLE_ADDRESSES, "alloc/table/addresses", MEMORY) \
     X(RA_TABLE_DESCRIPTOR, "alloc/table/descriptor", MEMORY) \

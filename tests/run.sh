@@ -2,7 +2,7 @@
 #
 # run.sh - run test programs and checks, two at a time, and add up.
 #
-#   tests/run.sh [-j JOBS] [-t SECONDS] [-w WRAPPER] PROGRAM...
+#   tests/run.sh [-j JOBS] [-t SECONDS] [-w WRAPPER] [-p CHECK] PROGRAM...
 #
 # A PROGRAM is a cmocka program, or anything else that says by its exit status
 # whether it passed, and then counts as one test. Each prints one line when it
@@ -13,6 +13,8 @@
 # SECONDS guards against a program that hangs: it is then ended and counted as
 # failed. WRAPPER is a command put before each program (valgrind and the like).
 # TMPDIR is a directory of its own for each program, removed afterwards.
+# QUIRE_POINTS is one for all, where they leave what failure points they fired;
+# CHECK is run with it at the end, shown, and counted as one more test.
 
 set -u
 
@@ -81,18 +83,22 @@ fi
 jobs=2
 RUN_TIMEOUT=280
 RUN_WRAPPER=
-while getopts j:t:w: opt; do
+POINT_CHECK=
+while getopts j:t:w:p: opt; do
     case $opt in
     j) jobs=$OPTARG ;;
     t) RUN_TIMEOUT=$OPTARG ;;
     w) RUN_WRAPPER=$OPTARG ;;
+    p) POINT_CHECK=$OPTARG ;;
     *) exit 2 ;;
     esac
 done
 shift $((OPTIND - 1))
 
 RUN_DIR=$(mktemp -d "${TMPDIR:-/tmp}/quire-run-XXXXXX") || exit 1
-export RUN_DIR RUN_TIMEOUT RUN_WRAPPER
+QUIRE_POINTS=$RUN_DIR/points
+mkdir "$QUIRE_POINTS"
+export RUN_DIR RUN_TIMEOUT RUN_WRAPPER QUIRE_POINTS
 trap 'rm -rf "$RUN_DIR"' EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -119,6 +125,15 @@ for prog in "$@"; do
         grep -h '^SKIPPED' "$RUN_DIR/$name.log" | sed "s/^/$name: /"
     fi
 done
+
+if [ -n "$POINT_CHECK" ]; then
+    echo
+    if "$POINT_CHECK" "$QUIRE_POINTS"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+fi
 
 echo
 if [ "$skipped" != 0 ]; then
