@@ -313,10 +313,11 @@ coverage: ## the tests' coverage of lines and branches, by gcovr
 	    --txt || rc=$$?; exit $$rc
 
 CRASH_TESTS := $(foreach t,$(patsubst tests/%.c,%,$(TEST_SRCS)),\
-    $(if $(findstring crash,$(t))$(findstring kill,$(t)),$(t)))
+    $(if $(findstring crash,$(t))$(findstring kill,$(t))$(findstring\
+    fault,$(t)),$(t)))
 
-crash: ## the long form of the crash and kill tests
-	@$(if $(strip $(CRASH_TESTS)),,echo 'no test is named after crash or kill'; exit 1)
+crash: ## the long form of the crash, kill and fault tests
+	@$(if $(strip $(CRASH_TESTS)),,echo 'no test is named after crash, kill or fault'; exit 1)
 	@QUIRE_CRASH=long $(SUBMAKE) $(CHECK_CONFIG) TEST_CHECKS= \
 	    TEST_TIMEOUT=14400 TESTS='$(strip $(CRASH_TESTS))' run-tests
 

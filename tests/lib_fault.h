@@ -66,6 +66,7 @@ enum fault_kind {
 #define FAULT_STICKY 1u /* from the Nth call on, until healed */
 #define FAULT_TORN 2u   /* a failing write has written its first half */
 #define FAULT_WHOLE 4u  /* a failing write or truncation has done it all */
+#define FAULT_FLIP 8u   /* a failing read succeeds, but for one bit */
 
 /* What was taken and not given back. */
 struct fault_live {
@@ -173,8 +174,11 @@ bool fault_saw(struct fault_env *e, quire_status rc);
 uint64_t fault_run(const struct fault_scenario *s, unsigned kinds, int err,
                    unsigned how, bool none_ok);
 
+/* Whether the tests run in their long form (QUIRE_CRASH=long). */
+bool fault_long_form(void);
+
 /* As fault_run(), with the failure point `point` in place of calls. In the
- * short form of the tests N grows by a fourth each time. */
+ * short form of the tests N is 1, 2, 4, 8, ... */
 uint64_t fault_run_point(const struct fault_scenario *s, unsigned point,
                          unsigned how, bool none_ok);
 

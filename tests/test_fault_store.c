@@ -867,8 +867,7 @@ static void test_short_and_interrupted_transfers(void **state)
 /* Each named failure point, in scenarios that pass it. */
 static void test_points_fail(void **state)
 {
-    const char *form = getenv("QUIRE_CRASH");
-    bool all = form != NULL && strcmp(form, "long") == 0;
+    bool all = fault_long_form();
     struct fault_scenario scenes[ARRAY_LEN(scenarios) + ARRAY_LEN(rare) + 2];
     uint64_t failures[ARRAY_LEN(scenes)] = { 0 };
     const size_t nscenes = ARRAY_LEN(scenes);
@@ -904,6 +903,26 @@ static void test_points_fail(void **state)
     free(passed);
 }
 
+/* All of it at an ordinary budget with ordinary pages. */
+static void test_ordinary_budget(void **state)
+{
+    (void)state;
+    if (!fault_long_form()) {
+        print_message("fault: the ordinary budget belongs to the long form\n");
+        return;
+    }
+    fault_sizes(QUIRE_BUDGET_DEFAULT, QUIRE_PAGE_DEFAULT);
+    run_all(FAULT_MEMORY, ENOMEM, FAULT_ONCE, true);
+    run_all(FAULT_MEMORY, ENOMEM, FAULT_STICKY, true);
+    run_all(FAULT_BIT(FAULT_DECOMMIT) | FAULT_BIT(FAULT_THREAD) | FAULT_MEMORY,
+            ENOMEM, FAULT_STICKY, true);
+    run_all(FAULT_IO, EIO, FAULT_ONCE, false);
+    run_all(FAULT_IO, EIO, FAULT_STICKY, false);
+    run_all(FAULT_IO, ENOSPC, FAULT_ONCE | FAULT_TORN, false);
+    run_all(FAULT_WRITES, EDQUOT, FAULT_STICKY, true);
+    fault_sizes(QUIRE_BUDGET_MIN, QUIRE_PAGE_MIN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -922,6 +941,7 @@ int main(void)
         cmocka_unit_test(test_writing_ahead_fails),
         cmocka_unit_test(test_rare_paths_fail),
         cmocka_unit_test(test_points_fail),
+        cmocka_unit_test(test_ordinary_budget),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
