@@ -181,7 +181,7 @@ static void test_forms(void **state)
           "b\n",
           { "--format", "xml" },
           2,
-          "it is csv, tsv, ndjson, json or table" },
+          "--format xml: it is csv, tsv, ndjson, json" },
     };
 
     (void)state;

@@ -40,7 +40,7 @@ static void test_documents(void **state)
           { "--key", "id" },
           " [ {\"id\" : 2.50, \"t\":\"a b\\n\"} ,\n{\"id\":1}\n] ",
           0,
-          "{\"id\":1}\n{\"id\":2.50,\"t\":\"a b\\n\"}\n",
+          "{\"id\":1}\n{\"id\" : 2.50, \"t\":\"a b\\n\"}\n",
           NULL },
         { "empty array", { "--key", "id" }, "[]", 0, "", NULL },
         { "data",

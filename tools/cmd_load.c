@@ -83,9 +83,13 @@ struct load {
     size_t key_max;            /* bytes, by the store's page size */
     struct schema tree_schema; /* as the transaction in work leaves it */
     bool schema_changed;       /* not yet committed */
-    bool tree_empty;           /* it held no record when the load began */
-    bool header_read;          /* of any input: worth a revision */
-    bool db_is_new;            /* the file was not there before */
+    bool meta_given; /* the metadata are raw_meta, not tree_schema's */
+    struct bytes raw_meta;
+    bool tree_foreign; /* its records are not quire load's: only a raw
+                                  dump goes into it */
+    bool tree_empty;   /* it held no record when the load began */
+    bool header_read;  /* of any input: worth a revision */
+    bool db_is_new;    /* the file was not there before */
     bool commit_tried;
     uint64_t pending;  /* records put since the last commit */
     int64_t next_auto; /* the next key of key_auto */
@@ -138,8 +142,9 @@ static const char load_help[] =
     "                     or member names, exactly; #N is a column's number;\n"
     "                     FIELD:int sorts as a signed 64-bit number\n"
     "  --key-auto         number the records, on from the greatest key\n"
-    "  --format F         csv, tsv, ndjson, json or lines; default by the INPUT's\n"
-    "                     name (.csv .tsv .tab .ndjson .jsonl .json .txt .lines),\n"
+    "  --format F         csv, tsv, ndjson, json, lines, or raw, as quire dump\n"
+    "                     --format raw prints it; default by the INPUT's name\n"
+    "                     (.csv .tsv .tab .ndjson .jsonl .json .txt .lines),\n"
     "                     else as the tree is, else csv\n"
     "  --records POINTER  json: the array of records, as a JSON pointer (/a/b);\n"
     "                     default the outermost array, or /data\n"
@@ -259,10 +264,15 @@ static int load_commit(struct load *l)
         struct quire_val meta;
 
         l->meta.len = 0;
-        if (schema_encode(&l->tree_schema, &l->meta) != 0)
-            return -1;
-        meta.data = l->meta.data;
-        meta.size = l->meta.len;
+        if (l->meta_given) {
+            meta.data = l->raw_meta.data;
+            meta.size = l->raw_meta.len;
+        } else {
+            if (schema_encode(&l->tree_schema, &l->meta) != 0)
+                return -1;
+            meta.data = l->meta.data;
+            meta.size = l->meta.len;
+        }
         rc = quire_tree_set_meta(l->txn, l->tree, &meta);
         if (rc != QUIRE_OK)
             return fail_store(l, "the tree's description", rc);
@@ -308,13 +318,8 @@ static int load_look(struct load *l)
     if (rc != QUIRE_OK)
         return fail_store(l, "the number of records", rc);
     l->tree_empty = nrecords == 0;
-    if (l->tree_schema.foreign ||
-        (l->tree_schema.format == FORMAT_RAW && nrecords > 0)) {
-        say("%s: the tree holds records that quire load did not make; load "
-            "into another one with --tree",
-            l->store.db);
-        return -1;
-    }
+    l->tree_foreign = l->tree_schema.foreign ||
+                      (l->tree_schema.format == FORMAT_RAW && nrecords > 0);
     return 0;
 }
 
@@ -421,13 +426,28 @@ out:
     return rc;
 }
 
+/* The input's schema is complete and agreed: read records by it. */
+static int load_open_feed(struct load *l)
+{
+    l->prepared = true;
+    if (keyer_create(&l->schema, &l->keyer) != 0)
+        return -1;
+    return feed_open(l->rd, l->in, &l->schema, l->keyer, l->key_max,
+                     l->nthreads == 0   ? FEED_AUTO
+                     : l->nthreads == 1 ? FEED_BY_TURNS
+                                        : FEED_AT_ONCE,
+                     &l->feed);
+}
+
 /* The input's format, key and columns are known: compare with the tree's. */
 static int load_prepare(struct load *l)
 {
     struct schema *tree = &l->tree_schema;
+    bool changed = l->schema_changed;
 
     if (schema_resolve(&l->schema, input_name(l->in)) != 0)
         return -1;
+    l->schema_changed = false;
     /* Nothing binds a tree that holds no record. */
     if (tree->format == FORMAT_RAW || (l->tree_empty && l->nloaded == 0 &&
                                        !schema_same_key(tree, &l->schema))) {
@@ -443,18 +463,88 @@ static int load_prepare(struct load *l)
     } else if (format_has_rows(tree->format) && merge_columns(l) != 0) {
         return -1;
     }
+    if (l->schema_changed)
+        l->meta_given = false;
+    l->schema_changed |= changed;
     if (l->schema.key_auto && l->next_auto == 0) {
         if (load_begin(l) != 0 || load_look_auto(l) != 0)
             return -1;
     }
-    l->prepared = true;
-    if (keyer_create(&l->schema, &l->keyer) != 0)
+    return load_open_feed(l);
+}
+
+/* The tree's metadata as the transaction in work will leave them, in l->meta;
+ * 1: there are none. */
+static int load_meta(struct load *l)
+{
+    size_t size = 0;
+    quire_status rc;
+
+    l->meta.len = 0;
+    if (l->schema_changed && l->meta_given)
+        return bytes_append(&l->meta, l->raw_meta.data, l->raw_meta.len);
+    if (l->schema_changed)
+        return schema_encode(&l->tree_schema, &l->meta);
+    if (load_begin(l) != 0)
         return -1;
-    return feed_open(l->rd, l->in, &l->schema, l->keyer, l->key_max,
-                     l->nthreads == 0   ? FEED_AUTO
-                     : l->nthreads == 1 ? FEED_BY_TURNS
-                                        : FEED_AT_ONCE,
-                     &l->feed);
+    rc = quire_tree_get_meta(l->txn, l->tree, NULL, 0, &size);
+    if (rc == QUIRE_OK && bytes_reserve(&l->meta, size + 1) != 0)
+        return -1;
+    if (rc == QUIRE_OK)
+        rc = quire_tree_get_meta(l->txn, l->tree, l->meta.data, size, &size);
+    if (rc == QUIRE_NOTFOUND)
+        return 1;
+    if (rc != QUIRE_OK)
+        return fail_store(l, "the tree's metadata", rc);
+    l->meta.len = size;
+    return 0;
+}
+
+/* As load_prepare(), for a raw dump, which brings the tree's metadata along.
+ * READ_RECORD: go on. */
+static enum read_result load_prepare_raw(struct load *l)
+{
+    struct bytes meta = { 0 };
+    bool given = false;
+    enum read_result rc = raw_reader_begin(l->rd, &meta, &given);
+    int none;
+
+    if (rc != READ_RECORD)
+        goto out;
+    rc = READ_FAILED;
+    none = load_meta(l);
+    if (none < 0)
+        goto out;
+    if (given != (none == 0) || meta.len != l->meta.len ||
+        (meta.len > 0 && memcmp(meta.data, l->meta.data, meta.len) != 0)) {
+        if (!given || !(l->mirror || (l->tree_empty && l->nloaded == 0))) {
+            say("%s: its records are not described as the tree's are; load "
+                "them into another one with --tree",
+                input_name(l->in));
+            goto out;
+        }
+        l->raw_meta.len = 0;
+        if (bytes_append(&l->raw_meta, meta.data, meta.len) != 0)
+            goto out;
+        l->meta_given = true;
+        l->schema_changed = true;
+        l->header_read = true;
+    }
+    schema_free(&l->tree_schema);
+    if (given && schema_decode(&l->tree_schema, meta.data, meta.len) < 0) {
+        say("%s: its description of the records is damaged or of a newer "
+            "quire; use that one",
+            input_name(l->in));
+        goto out;
+    }
+    l->tree_foreign = l->tree_schema.format == FORMAT_RAW;
+    l->next_auto = 0;
+    if (load_open_feed(l) == 0)
+        rc = READ_RECORD;
+
+out:
+    bytes_free(&meta);
+    return rc;
 }
 
 /* Take the key's description from the options, or from the tree. */
@@ -464,12 +554,14 @@ static int load_key_options(struct load *l)
     const struct schema *tree = &l->tree_schema;
     const char *wrong;
 
-    if (s->format == FORMAT_LINES) {
+    if (s->format == FORMAT_LINES || s->format == FORMAT_RAW) {
         if (l->key_text == NULL && !l->key_auto)
             return 0;
-        say("%s: of format lines, where the key is the line: leave --key and "
-            "--key-auto out, or give another --format",
-            input_name(l->in));
+        say("%s: of format %s, where %s: leave --key and --key-auto out, or "
+            "give another --format",
+            input_name(l->in), format_name(s->format),
+            s->format == FORMAT_RAW ? "the keys are given"
+                                    : "the key is the line");
         return -1;
     }
     if (l->key_auto) {
@@ -949,16 +1041,30 @@ static enum read_result load_input(struct load *l, const char *name,
     enum read_result rc = READ_FAILED;
     enum format format = load_format(l, name);
 
-    schema_init(&l->schema, format == FORMAT_JSON ? FORMAT_NDJSON : format);
+    schema_init(&l->schema, format == FORMAT_JSON   ? FORMAT_NDJSON
+                            : format == FORMAT_DUMP ? FORMAT_RAW
+                                                    : format);
     l->prepared = false;
     l->in = in;
+    if (l->tree_foreign && format != FORMAT_DUMP) {
+        say("%s: the tree holds records that quire load did not make; load "
+            "into another one with --tree",
+            l->store.db);
+        goto out;
+    }
     if (in == NULL && input_open(name, l->window_bytes, &l->in) != 0)
         goto out;
     if (load_key_options(l) != 0 ||
         reader_open(format, l->records, l->in, l->max_record, &l->rd) != 0)
         goto out;
-    if (!format_has_rows(l->schema.format) && load_prepare(l) != 0)
+    if (format == FORMAT_DUMP) {
+        rc = load_prepare_raw(l);
+        if (rc != READ_RECORD)
+            goto out;
+        rc = READ_FAILED;
+    } else if (!format_has_rows(l->schema.format) && load_prepare(l) != 0) {
         goto out;
+    }
     rc = load_all(l);
     if (rc == READ_END && !l->prepared)
         say("%s: it is empty: no %s, nothing loaded", name,
@@ -1054,8 +1160,8 @@ static int load_check_options(struct load *l)
         l->format = format_find(l->format_text, strlen(l->format_text));
         if (l->format == FORMAT_COUNT)
             return say_usage("load",
-                             "--format %s: it is csv, tsv, ndjson, json or "
-                             "lines",
+                             "--format %s: it is csv, tsv, ndjson, json, lines "
+                             "or raw",
                              l->format_text);
     }
     if (l->records != NULL && l->records[0] != '/' && l->records[0] != '\0')
@@ -1188,6 +1294,7 @@ int cmd_load(int argc, char **argv)
     }
     schema_free(&l.tree_schema);
     bytes_free(&l.old);
+    bytes_free(&l.raw_meta);
     bytes_free(&l.reject_line);
     bytes_free(&l.reject_text);
     bytes_free(&l.key);

@@ -145,17 +145,20 @@ static const char dump_help[] =
     "usage: quire dump --db FILE [option ...]\n"
     "\n"
     "Print a whole tree, the header line first if it has one. Loading what is\n"
-    "printed, with the same key and format, gives the same records.\n"
+    "printed, with the same key and format, gives the same tree.\n"
     "\n"
     "  --rev N            as of revision N instead of the newest\n"
-    "  --format F         csv, tsv, ndjson or json (an array); default as the\n"
-    "                     tree is\n"
+    "  --format F         csv, tsv, ndjson or json (an array); raw: keys and\n"
+    "                     values as they are, with the tree's description, which\n"
+    "                     quire load --format raw takes into any tree; default\n"
+    "                     as the tree is, raw if quire load has not made it\n"
     "  --fields A,B       only these fields, as for quire scan\n"
     "  --tree NAME        this tree instead of the default one\n" STORE_HELP
     "\n"
     "tsv can't hold tabs and line ends inside fields, and JSON is UTF-8: a\n"
-    "record that doesn't fit ends the dump with status 1. A tree that was not\n"
-    "made by quire load is printed as quire scan prints it.\n"
+    "record that doesn't fit ends the dump with status 1. So do automatic keys\n"
+    "that are not 1, 2, 3 ..., since only raw carries keys. A tree that has\n"
+    "neither records nor a header is all there in raw alone.\n"
     "\n"
     "Status: 0, 1 the store could not be read or printed, 2 usage.\n";
 
@@ -170,6 +173,7 @@ struct scan {
     bool reverse;
     bool keys;
     bool no_header;
+    bool dump;        /* what is printed must load as what it is */
     uint64_t limit;   /* records */
     uint64_t rev;     /* UINT64_MAX: the newest */
     struct bytes low; /* the range is low <= key < high */
@@ -303,21 +307,110 @@ static quire_status scan_print(const struct scan *s, struct quire_cursor *cur,
     return rc == QUIRE_NOTFOUND ? QUIRE_OK : rc;
 }
 
+/* Get the metadata of a tree; 1: it has none. */
+static int tree_meta(const char *path, struct quire_txn *txn,
+                     struct quire_tree *tree, struct bytes *meta)
+{
+    size_t size = 0;
+    quire_status rc = quire_tree_get_meta(txn, tree, NULL, 0, &size);
+
+    if (rc == QUIRE_OK) {
+        if (bytes_reserve(meta, size + 1) != 0)
+            return -1;
+        rc = quire_tree_get_meta(txn, tree, meta->data, size, &size);
+        meta->len = size;
+    }
+    if (rc == QUIRE_NOTFOUND)
+        return 1;
+    if (rc != QUIRE_OK)
+        say_store(path, "the tree's metadata", rc);
+    return rc == QUIRE_OK ? 0 : -1;
+}
+
+/* Whether the automatic keys are those that a load would make: from 1 on,
+ * without gaps. 1: they are not; -1, said. */
+static int check_auto_keys(const char *path, struct quire_txn *txn,
+                           struct quire_tree *tree)
+{
+    struct quire_cursor *cur = NULL;
+    struct quire_val key;
+    uint64_t n = 0;
+    int64_t first = 1;
+    int64_t last = 0;
+    quire_status rc = quire_tree_count(txn, tree, &n);
+
+    if (rc == QUIRE_OK)
+        rc = quire_cursor_open(txn, tree, &cur);
+    if (rc == QUIRE_OK && n > 0) {
+        rc = quire_cursor_seek(cur, QUIRE_SEEK_FIRST, NULL);
+        if (rc == QUIRE_OK)
+            rc = quire_cursor_get(cur, &key, NULL);
+        if (rc == QUIRE_OK && key.size == 8)
+            first = key_get_int(key.data);
+        if (rc == QUIRE_OK)
+            rc = quire_cursor_seek(cur, QUIRE_SEEK_LAST, NULL);
+        if (rc == QUIRE_OK)
+            rc = quire_cursor_get(cur, &key, NULL);
+        if (rc == QUIRE_OK && key.size == 8)
+            last = key_get_int(key.data);
+    }
+    quire_cursor_close(cur);
+    if (rc != QUIRE_OK) {
+        say_store(path, "the automatic keys", rc);
+        return -1;
+    }
+    return first == 1 && last >= 0 && (uint64_t)last == n ? 0 : 1;
+}
+
+/* See to it that what dump prints gives the same tree again. */
+static int dump_prepare(struct scan *s, struct quire_txn *txn,
+                        struct quire_tree *tree, const struct schema *schema)
+{
+    int rc;
+
+    if (s->form == OUTPUT_OWN && schema->format == FORMAT_RAW &&
+        s->fields == NULL)
+        s->form = OUTPUT_RAW;
+    if (s->form == OUTPUT_RAW && s->fields != NULL) {
+        say("--format raw has no fields: leave --fields out");
+        return -1;
+    }
+    if (!schema->key_auto || s->form == OUTPUT_RAW || s->fields != NULL)
+        return 0;
+    rc = check_auto_keys(s->store.db, txn, tree);
+    if (rc > 0)
+        say("%s: the automatic keys have gaps, which no load would make "
+            "again: use --format raw, or quire scan if keys don't matter",
+            s->store.db);
+    return rc == 0 ? 0 : -1;
+}
+
 static int scan_run(struct scan *s, struct quire_txn *txn,
                     struct quire_tree *tree, const struct schema *schema)
 {
     struct quire_cursor *cur = NULL;
     struct printer *printer = NULL;
     struct bytes line = { 0 };
+    struct bytes meta = { 0 };
     bool lost = false;
     quire_status rc;
     int result = -1;
 
-    if (scan_range(s, schema) != 0)
+    if (scan_range(s, schema) != 0 ||
+        (s->dump && dump_prepare(s, txn, tree, schema) != 0))
         goto out;
-    if (!s->keys && (printer_create(schema, s->form, s->fields, !s->no_header,
-                                    &printer) != 0 ||
-                     printer_begin(printer) != 0))
+    if (!s->keys && printer_create(schema, s->form, s->fields, !s->no_header,
+                                   &printer) != 0)
+        goto out;
+    if (s->form == OUTPUT_RAW) {
+        int none = tree_meta(s->store.db, txn, tree, &meta);
+
+        if (none < 0)
+            goto out;
+        if (none == 0)
+            printer_meta(printer, &meta);
+    }
+    if (!s->keys && printer_begin(printer) != 0)
         goto out;
     rc = quire_cursor_open(txn, tree, &cur);
     if (rc == QUIRE_OK)
@@ -331,6 +424,7 @@ out:
     quire_cursor_close(cur);
     printer_destroy(printer);
     bytes_free(&line);
+    bytes_free(&meta);
     return result;
 }
 
@@ -398,7 +492,7 @@ int cmd_scan(int argc, char **argv)
 
 int cmd_dump(int argc, char **argv)
 {
-    struct scan s = { .limit = UINT64_MAX, .rev = UINT64_MAX };
+    struct scan s = { .limit = UINT64_MAX, .rev = UINT64_MAX, .dump = true };
     const struct option options[] = {
         { "--rev", OPTION_COUNT, &s.rev, NULL },
         { "--format", OPTION_TEXT, &s.format, NULL },

@@ -114,10 +114,18 @@ static int value_from_text(const struct schema *s, struct bytes *text,
         say("RECORD: give it on one line");
         return -1;
     }
-    if (format_has_rows(s->format))
+    if (format_has_rows(s->format)) {
         rc = row_from_text(s, text, value);
-    else
+        if (rc == 0)
+            value->len = row_trim(value->data, value->len);
+    } else if (s->format == FORMAT_NDJSON) {
+        const unsigned char *json = text->data;
+        size_t len = json_trim(&json, text->len);
+
+        rc = bytes_append(value, json, len);
+    } else {
         rc = bytes_append(value, text->data, text->len);
+    }
     if (rc != 0 || s->format == FORMAT_RAW ||
         (s->key_auto && s->format != FORMAT_NDJSON))
         return rc;
@@ -165,6 +173,11 @@ static int put_run(const struct store_args *a, struct quire_txn *txn, int nargs,
         say(nargs == 1 ? "RECORD is missing: this tree's records are %s"
                        : "RECORD: leave it out: this tree's records are %s",
             format_name(schema.format));
+        goto out;
+    }
+    if (schema.format == FORMAT_LINES &&
+        (key.len == 0 || memchr(key.data, '\n', key.len) != NULL)) {
+        say("KEY: a line is not empty and has no line end in it");
         goto out;
     }
     if (nargs == 2) {

@@ -118,8 +118,6 @@ static bool make_item(struct feed *f, const struct record *rec,
     item->len = rec->len;
     item->line = rec->line;
     item->why = NULL;
-    item->key.data = NULL;
-    item->key.size = 0;
     f->key.len = 0;
     if (rows && rec->nfields == 0 && f->s->ncolumns != 1)
         return false;
@@ -131,17 +129,25 @@ static bool make_item(struct feed *f, const struct record *rec,
                     rec->nfields, f->s->ncolumns);
     }
     /* A JSON record is checked by making its key, wanted or not. */
-    if (rc == 0 && (!f->s->key_auto || f->s->format == FORMAT_NDJSON))
+    if (rc == 0 && f->s->format != FORMAT_RAW &&
+        (!f->s->key_auto || f->s->format == FORMAT_NDJSON))
         rc = keyer_make(f->keyer, item->data, item->len, &f->key, &f->why);
-    if (rc == 0 && f->key.len > f->key_max)
-        rc = reject(&f->why, REASON_KEY_TOO_LONG,
-                    "the key has %zu bytes, this store takes %zu", f->key.len,
-                    f->key_max);
-    if (rc == 0) {
+    if (f->s->format == FORMAT_RAW) {
+        item->key = rec->key;
+    } else {
         item->key.data = f->key.data;
         item->key.size = f->key.len;
+    }
+    if (rc == 0 && item->key.size > f->key_max)
+        rc = reject(&f->why, REASON_KEY_TOO_LONG,
+                    "the key has %zu bytes, this store takes %zu",
+                    item->key.size, f->key_max);
+    if (rc == 0) {
+        if (rows)
+            item->len = row_trim(item->data, item->len);
     } else if (rc == -1) {
         item->result = READ_REJECT;
+        item->key.size = 0; /* it may be of any length */
         item->why = &f->why;
     } else {
         item->result = READ_FAILED;
@@ -161,6 +167,7 @@ static void read_item(struct feed *f, struct feed_item *item)
             item->data = rec.data;
             item->len = rec.len;
             item->line = rec.line;
+            item->key.size = 0;
             f->why = rec.why;
             item->why = &f->why;
             return;

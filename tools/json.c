@@ -320,6 +320,19 @@ int json_quote(struct bytes *out, const void *data, size_t len)
     return bytes_append(out, "\"", 1);
 }
 
+size_t json_trim(const unsigned char **text, size_t len)
+{
+    const unsigned char *p = *text;
+    const unsigned char *end = p + len;
+
+    p = skip_blanks(p, end);
+    while (end > p && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\n' ||
+                       end[-1] == '\r'))
+        end--;
+    *text = p;
+    return (size_t)(end - p);
+}
+
 int json_compact(struct bytes *out, const void *text, size_t len)
 {
     const unsigned char *p = text;

@@ -34,11 +34,13 @@ struct cell {
 struct printer {
     const struct schema *schema; /* the caller's */
     enum output form;
-    bool whole;          /* the tree's own form, all fields */
-    bool header;         /* to be printed */
-    struct bytes names;  /* the fields' names, as a row */
-    struct field *field; /* nfields of them */
-    struct cell *cell;   /* as many */
+    bool whole;               /* the tree's own form, all fields */
+    const struct bytes *meta; /* the tree's, for raw; NULL: none */
+    bool begun;               /* something has been printed */
+    bool header;              /* to be printed */
+    struct bytes names;       /* the fields' names, as a row */
+    struct field *field;      /* nfields of them */
+    struct cell *cell;        /* as many */
     uint32_t nfields;
     uint64_t nprinted; /* records */
     bool flowing;      /* tables: the widths are found */
@@ -52,6 +54,7 @@ static const char *const output_names[] = {
     [OUTPUT_OWN] = "",      [OUTPUT_CSV] = "csv",
     [OUTPUT_TSV] = "tsv",   [OUTPUT_NDJSON] = "ndjson",
     [OUTPUT_JSON] = "json", [OUTPUT_TABLE] = "table",
+    [OUTPUT_RAW] = "raw",
 };
 
 int output_find(const char *command, const char *name, enum output *form)
@@ -60,13 +63,16 @@ int output_find(const char *command, const char *name, enum output *form)
     if (name == NULL)
         return -1;
     for (size_t i = 1; i < ARRAY_LEN(output_names); i++) {
+        if (i == OUTPUT_RAW && strcmp(command, "dump") != 0)
+            break;
         if (strcmp(output_names[i], name) == 0) {
             *form = (enum output)i;
             return -1;
         }
     }
     return say_usage(
-        command, "--format %s: it is csv, tsv, ndjson, json or table", name);
+        command, "--format %s: it is csv, tsv, ndjson, json%s", name,
+        strcmp(command, "dump") == 0 ? ", table or raw" : " or table");
 }
 
 /* ---- choosing the fields ---- */
@@ -215,7 +221,7 @@ int printer_create(const struct schema *s, enum output form, const char *fields,
     p->header = header;
     /* JSON records are whole in an array too. */
     p->whole = fields == NULL &&
-               (p->form == own_form(s->format) ||
+               (p->form == own_form(s->format) || p->form == OUTPUT_RAW ||
                 (s->format == FORMAT_NDJSON && p->form == OUTPUT_JSON));
     if (!p->whole && choose_fields(p, fields) != 0) {
         printer_destroy(p);
@@ -242,37 +248,29 @@ void printer_destroy(struct printer *p)
 
 static int cut_row(struct printer *p, const struct quire_val *val)
 {
-    const unsigned char *field;
-    size_t len;
+    const unsigned char *pos = row_begin(val->data, val->size);
+    const unsigned char *end = pos + val->size;
+    uint32_t count = row_count(val->data, val->size);
+    uint32_t i = 0;
 
-    if (row_count(val->data, val->size) == UINT32_MAX) {
+    if (count == UINT32_MAX) {
         say("a record is no row of fields: the tree was not filled by quire "
             "load, or is damaged");
         return -1;
     }
-    for (uint32_t i = 0; i < p->nfields; i++) {
-        p->cell[i].p = NULL;
-        p->cell[i].len = 0;
-    }
-    if (p->field[p->nfields - 1].column == p->nfields - 1) {
-        /* Perhaps all columns in order: one pass will do for many. */
-        const unsigned char *pos = val->data;
-        uint32_t i = 0;
+    /* Columns in order take one pass together. */
+    while (i < p->nfields && p->field[i].column == i &&
+           row_next(&pos, end, &p->cell[i].p, &p->cell[i].len))
+        i++;
+    for (; i < p->nfields; i++) {
+        struct cell *c = &p->cell[i];
 
-        while (i < p->nfields && p->field[i].column == i &&
-               row_next(&pos, (const unsigned char *)val->data + val->size,
-                        &field, &len)) {
-            p->cell[i].p = field;
-            p->cell[i++].len = len;
-        }
-        if (i == p->nfields)
-            return 0;
-    }
-    for (uint32_t i = 0; i < p->nfields; i++) {
-        if (p->cell[i].p == NULL &&
-            row_field(val->data, val->size, p->field[i].column, &field, &len)) {
-            p->cell[i].p = field;
-            p->cell[i].len = len;
+        /* Empty fields at a row's end are not stored. */
+        if (p->field[i].column >= count ||
+            !row_field(val->data, val->size, p->field[i].column, &c->p,
+                       &c->len)) {
+            c->p = (const unsigned char *)"";
+            c->len = 0;
         }
     }
     return 0;
@@ -373,6 +371,9 @@ static int print_columns(struct printer *p)
     }
     if (rc == 0 && p->form == OUTPUT_CSV && line->len == 0)
         rc = bytes_append_text(line, "\"\""); /* no empty line: no record */
+    if (rc == 0 && !p->begun)
+        rc = print_mark(line);
+    p->begun = true;
     if (rc == 0)
         rc = bytes_append(line, "\n", 1);
     return rc == 0 ? emit(line) : -1;
@@ -499,12 +500,51 @@ static int table_row(struct printer *p)
     return p->held.len < TABLE_HELD ? 0 : table_flow(p);
 }
 
+void printer_meta(struct printer *p, const struct bytes *meta)
+{
+    p->meta = meta;
+}
+
+static int raw_begin(struct printer *p)
+{
+    if (bytes_append_text(&p->line, RAW_MAGIC "\n") != 0)
+        return -1;
+    if (p->meta != NULL &&
+        (bytes_append_text(&p->line, "meta ") != 0 ||
+         print_escaped(&p->line, p->meta->data, p->meta->len) != 0 ||
+         bytes_append_text(&p->line, "\n") != 0))
+        return -1;
+    return emit(&p->line);
+}
+
+static int raw_record(struct printer *p, const struct quire_val *key,
+                      const struct quire_val *val)
+{
+    if (print_escaped(&p->line, key->data, key->size) != 0 ||
+        bytes_append(&p->line, "\t", 1) != 0 ||
+        print_escaped(&p->line, val->data, val->size) != 0 ||
+        bytes_append(&p->line, "\n", 1) != 0)
+        return -1;
+    return emit(&p->line);
+}
+
+static int raw_end(struct printer *p)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "end %llu\n", (unsigned long long)p->nprinted);
+    return bytes_append_text(&p->line, text) == 0 ? emit(&p->line) : -1;
+}
+
 int printer_begin(struct printer *p)
 {
+    if (p->form == OUTPUT_RAW)
+        return raw_begin(p);
     if (p->form == OUTPUT_JSON)
         return bytes_append(&p->line, "[", 1) == 0 ? emit(&p->line) : -1;
     if (p->form == OUTPUT_NDJSON || !p->header)
         return 0;
+    p->begun = p->whole && p->schema->header;
     if (p->whole)
         return print_header(p->schema, &p->line);
     if (format_has_rows(p->schema->format) && !p->schema->header &&
@@ -523,8 +563,15 @@ int printer_record(struct printer *p, const struct quire_val *key,
 {
     int rc = 0;
 
-    if (p->whole && p->form != OUTPUT_JSON)
-        return print_record(p->schema, key, val, &p->line);
+    if (p->whole && p->form != OUTPUT_JSON) {
+        bool first = !p->begun;
+
+        p->begun = true;
+        p->nprinted++;
+        return p->form == OUTPUT_RAW
+                   ? raw_record(p, key, val)
+                   : print_record(p->schema, key, val, first, &p->line);
+    }
     if (!p->whole && cut_record(p, key, val) != 0)
         return -1;
     switch (p->form) {
@@ -559,6 +606,8 @@ int printer_end(struct printer *p)
 {
     if (p->form == OUTPUT_TABLE && !p->flowing)
         return table_flow(p);
+    if (p->form == OUTPUT_RAW)
+        return raw_end(p);
     if (p->form != OUTPUT_JSON)
         return 0;
     return bytes_append_text(&p->line, "\n]\n") == 0 ? emit(&p->line) : -1;

@@ -5,9 +5,27 @@
 
 #include "tools/record.h"
 
+int print_mark(struct bytes *line)
+{
+    static const unsigned char mark[3] = { 0xef, 0xbb, 0xbf };
+
+    if (line->len < sizeof(mark) || memcmp(line->data, mark, sizeof(mark)) != 0)
+        return 0;
+    if (bytes_reserve(line, sizeof(mark)) != 0)
+        return -1;
+    memmove(line->data + sizeof(mark), line->data, line->len);
+    memcpy(line->data, mark, sizeof(mark));
+    line->len += sizeof(mark);
+    return 0;
+}
+
+/* A line that ends with a carriage return gets another one, which its reader
+ * takes for part of the line end. */
 static int print_line(struct bytes *line)
 {
-    if (bytes_append(line, "\n", 1) != 0)
+    bool cr = line->len > 0 && line->data[line->len - 1] == '\r';
+
+    if (bytes_append(line, "\r\n" + !cr, 1 + cr) != 0)
         return -1;
     if (fwrite(line->data, 1, line->len, stdout) != line->len) {
         say("standard output: %m");
@@ -19,34 +37,42 @@ static int print_line(struct bytes *line)
 
 int print_escaped(struct bytes *out, const void *data, size_t len)
 {
+    static const char digits[] = "0123456789abcdef";
     const unsigned char *p = data;
+    unsigned char *to;
 
+    if (len > SIZE_MAX / 4 || bytes_reserve(out, 4 * len) != 0)
+        return -1;
+    to = out->data + out->len;
     for (size_t i = 0; i < len; i++) {
-        char text[8];
+        unsigned char c = p[i];
 
-        switch (p[i]) {
+        if (c >= 0x20 && c != 0x7f && c != '\\') {
+            *to++ = c;
+            continue;
+        }
+        *to++ = '\\';
+        switch (c) {
         case '\\':
-            strcpy(text, "\\\\");
+            *to++ = '\\';
             break;
         case '\t':
-            strcpy(text, "\\t");
+            *to++ = 't';
             break;
         case '\n':
-            strcpy(text, "\\n");
+            *to++ = 'n';
             break;
         case '\r':
-            strcpy(text, "\\r");
+            *to++ = 'r';
             break;
         default:
-            if (p[i] < 0x20 || p[i] == 0x7f)
-                snprintf(text, sizeof(text), "\\x%02x", p[i]);
-            else
-                snprintf(text, sizeof(text), "%c", p[i]);
+            *to++ = 'x';
+            *to++ = (unsigned char)digits[c >> 4];
+            *to++ = (unsigned char)digits[c & 15];
             break;
         }
-        if (bytes_append_text(out, text) != 0)
-            return -1;
     }
+    out->len = (size_t)(to - out->data);
     return 0;
 }
 
@@ -54,7 +80,8 @@ int print_header(const struct schema *s, struct bytes *line)
 {
     if (!format_has_rows(s->format) || !s->header)
         return 0;
-    if (row_to_text(line, s->format, s->columns.data, s->columns.len, 0) != 0)
+    if (row_to_text(line, s->format, s->columns.data, s->columns.len, 0) != 0 ||
+        print_mark(line) != 0)
         return -1;
     return print_line(line);
 }
@@ -68,15 +95,19 @@ int print_key(const struct schema *s, const struct quire_val *key,
 }
 
 int print_record(const struct schema *s, const struct quire_val *key,
-                 const struct quire_val *val, struct bytes *line)
+                 const struct quire_val *val, bool first, struct bytes *line)
 {
     int rc = 0;
 
     switch (s->format) {
     case FORMAT_CSV:
     case FORMAT_TSV:
-        rc = row_to_text(line, s->format, val->data, val->size,
-                         s->header ? s->ncolumns : 0);
+        rc = row_to_text(line, s->format, val->data, val->size, s->ncolumns);
+        if (rc == 0 && line->len == 0 && first && !s->header) {
+            say("the first record is an empty line, which a reader of tsv "
+                "passes over; use csv");
+            rc = -1;
+        }
         break;
     case FORMAT_NDJSON:
         rc = bytes_append(line, val->data, val->size);
@@ -92,5 +123,7 @@ int print_record(const struct schema *s, const struct quire_val *key,
             rc = print_escaped(line, val->data, val->size);
         break;
     }
+    if (rc == 0 && first)
+        rc = print_mark(line);
     return rc == 0 ? print_line(line) : -1;
 }

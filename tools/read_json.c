@@ -11,8 +11,9 @@
  * Where the records are, a JSON pointer says; without one they are the
  * outermost array, or, in an object, /data. That is the form of open-data
  * portals, whose records are arrays: their columns' names come before them, in
- * /meta/view/columns, and make an object of each array. So what is handed
- * out is always a text of one line, without blanks between tokens.
+ * /meta/view/columns, and make an object of each array. What is handed out is
+ * always a text of one line: as it is written if it is on one, else without
+ * blanks between tokens.
  *
  * Traps
  *
@@ -519,10 +520,15 @@ static enum read_result hand_out(struct json_reader *r, struct record *rec)
         return READ_REJECT;
     }
     bytes_reset(&r->out, REJECT_TEXT_MAX);
+    rec->len = s->len;
     if (text[0] == '[' && !r->fixed && r->names.ntokens > 0)
         rc = name_columns(r, text, s->len, &rec->why);
+    else if (memchr(text, '\n', s->len) == NULL)
+        return READ_RECORD; /* one line: as it is */
     else if (json_compact(&r->out, text, s->len) != 0)
         rc = READ_FAILED;
+    if (rc == READ_REJECT && rec->len > REJECT_TEXT_MAX)
+        rec->len = REJECT_TEXT_MAX;
     if (rc == READ_RECORD) {
         rec->data = r->out.data;
         rec->len = r->out.len;

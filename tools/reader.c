@@ -179,11 +179,11 @@ static enum read_result lines_next(struct reader *rd, struct record *rec)
     size_t seen = 0; /* bytes of the line without a line end in them */
 
     for (;;) {
-        unsigned char *from = l->buf.data + l->begin;
+        const unsigned char *from = l->buf.data + l->begin;
         size_t rest = l->buf.len - l->begin;
-        unsigned char *eol = rest > seen
-                                 ? memchr(from + seen, '\n', rest - seen)
-                                 : NULL;
+        const unsigned char *eol = rest > seen
+                                       ? memchr(from + seen, '\n', rest - seen)
+                                       : NULL;
         enum read_result rc;
         size_t len;
 
@@ -202,6 +202,8 @@ static enum read_result lines_next(struct reader *rd, struct record *rec)
         l->begin += len + (eol != NULL);
         if (eol != NULL && len > 0 && from[len - 1] == '\r')
             len--;
+        if (l->format == FORMAT_NDJSON)
+            len = json_trim(&from, len);
         rec->data = from;
         rec->len = len;
         rec->nfields = 1;
@@ -240,6 +242,9 @@ int reader_open(enum format f, const char *pointer, struct input *in,
             return -1;
     } else if (f == FORMAT_JSON) {
         if (json_reader_create(pointer, &rd) != 0)
+            return -1;
+    } else if (f == FORMAT_DUMP) {
+        if (raw_reader_create(&rd) != 0)
             return -1;
     } else {
         struct lines *l = calloc(1, sizeof(*l));

@@ -9,6 +9,7 @@ static const char *const format_names[FORMAT_COUNT] = {
     [FORMAT_RAW] = "raw",     [FORMAT_CSV] = "csv",
     [FORMAT_TSV] = "tsv",     [FORMAT_NDJSON] = "ndjson",
     [FORMAT_LINES] = "lines", [FORMAT_JSON] = "json",
+    [FORMAT_DUMP] = "raw",
 };
 
 static const char *const reason_names[REASON_COUNT] = {
@@ -23,6 +24,7 @@ static const char *const reason_names[REASON_COUNT] = {
     [REASON_UNTERMINATED] = "unterminated quote",
     [REASON_JSON] = "broken JSON",
     [REASON_TOO_LONG] = "record too long",
+    [REASON_RAW] = "broken raw line",
 };
 
 const char *format_name(enum format f)

@@ -21,6 +21,8 @@ enum format {
     FORMAT_LINES,  /* the key is the line, the value empty */
     FORMAT_JSON,   /* of an input only: a document; a tree keeps its records as
                       NDJSON */
+    FORMAT_DUMP,   /* of an input only, called raw: keys and values as they are,
+                      and the tree's metadata */
     FORMAT_COUNT,
 };
 
@@ -48,6 +50,7 @@ enum reason {
     REASON_UNTERMINATED, /* a quote, up to the end of the input */
     REASON_JSON,
     REASON_TOO_LONG, /* --max-record */
+    REASON_RAW,      /* no line of a raw dump */
     REASON_COUNT,
 };
 
@@ -69,6 +72,12 @@ int reject(struct reject *why, enum reason r, const char *fmt, ...)
 size_t varint_put(unsigned char *to, uint64_t n);
 
 int row_add(struct bytes *row, const void *field, size_t len);
+
+/* Where a row begins; a row of nothing may come without an address. */
+static inline const unsigned char *row_begin(const void *row, size_t row_len)
+{
+    return row_len > 0 ? row : (const unsigned char *)"";
+}
 
 /* Take the field at *pos and step over it; false at `end` or on damage. */
 static inline bool row_next(const unsigned char **pos, const unsigned char *end,
@@ -97,6 +106,9 @@ bool row_field(const void *row, size_t row_len, uint32_t column,
                const unsigned char **field, size_t *len);
 /* The number of fields; UINT32_MAX: the row is damaged. */
 uint32_t row_count(const void *row, size_t row_len);
+
+/* The length of a row as it is stored: without the empty fields at its end. */
+size_t row_trim(const void *row, size_t row_len);
 
 /* Append `row` to `out` as text, with `ncolumns` fields at least; no line end.
  * -1: no memory, or a damaged row (said). */
@@ -208,6 +220,7 @@ struct record {
     size_t len;                /* bytes */
     uint32_t nfields;          /* of a row; 0: an empty line */
     uint64_t line;             /* where it began, from 1 */
+    struct quire_val key;      /* of a raw dump only */
     struct reject why;         /* of READ_REJECT; data is then the record's
                                   text, up to REJECT_TEXT_MAX bytes of it */
 };
@@ -242,6 +255,14 @@ struct reader {
 ssize_t reader_fill(struct reader *rd, void *buf, size_t cap);
 int csv_reader_create(struct reader **rd);
 int json_reader_create(const char *pointer, struct reader **rd);
+
+#define RAW_MAGIC "quire raw 1" /* the first line of a raw dump */
+
+int raw_reader_create(struct reader **rd);
+/* Read up to the records: the metadata of the tree that was dumped, if it had
+ * any. READ_RECORD: go on with reader_next(); READ_FAILED or READ_STOPPED. */
+enum read_result raw_reader_begin(struct reader *rd, struct bytes *meta,
+                                  bool *has_meta);
 
 /* ---- records with their keys, read ahead (feed.c) ---- */
 
@@ -287,8 +308,12 @@ uint64_t feed_taken(const struct feed *f);
 
 /* Print the header line of `s`, if it has one. */
 int print_header(const struct schema *s, struct bytes *line);
+/* `first`: nothing has been printed yet. */
 int print_record(const struct schema *s, const struct quire_val *key,
-                 const struct quire_val *val, struct bytes *line);
+                 const struct quire_val *val, bool first, struct bytes *line);
+/* Make `line`, the first one that is printed, one that a reader takes as it is,
+ * though it begin like a byte order mark. */
+int print_mark(struct bytes *line);
 int print_key(const struct schema *s, const struct quire_val *key,
               struct bytes *line);
 /* Append bytes of any kind so that they stay on one line and in one column:
@@ -326,6 +351,8 @@ int json_find(const void *text, size_t len, const char *pointer,
 int json_decode(struct bytes *out, const struct json_text *value);
 /* Append `data` as a JSON string. 1: it is not UTF-8; -1: no memory, said. */
 int json_quote(struct bytes *out, const void *data, size_t len);
+/* Leave out the blanks before and behind a JSON text; its length. */
+size_t json_trim(const unsigned char **text, size_t len);
 /* Append `text` without the blanks and line ends between its tokens. */
 int json_compact(struct bytes *out, const void *text, size_t len);
 
@@ -338,6 +365,7 @@ enum output {
     OUTPUT_NDJSON,
     OUTPUT_JSON, /* one array */
     OUTPUT_TABLE,
+    OUTPUT_RAW, /* keys and values as they are; for dump */
 };
 
 struct printer;
@@ -351,6 +379,9 @@ int output_find(const char *command, const char *name, enum output *form);
  */
 int printer_create(const struct schema *s, enum output form, const char *fields,
                    bool header, struct printer **p);
+/* What printer_begin() prints of a tree's metadata in OUTPUT_RAW; they live
+ * until then. */
+void printer_meta(struct printer *p, const struct bytes *meta);
 int printer_begin(struct printer *p);
 int printer_record(struct printer *p, const struct quire_val *key,
                    const struct quire_val *val);

@@ -2,7 +2,10 @@
  * row.c - rows: records of fields, as they are stored and as text.
  *
  * The reader builds rows straight from the parser's fields, so that what is
- * stored is what was parsed, without another copy.
+ * stored is what was parsed, without another copy. Empty fields at a row's end
+ * are left out when it is stored: so a row from before columns were added is
+ * the same bytes as one that has nothing in them, and load of a dump, which
+ * prints all columns, gives what was there.
  */
 #include <csv.h>
 #include <string.h>
@@ -36,7 +39,7 @@ int row_add(struct bytes *row, const void *field, size_t len)
 bool row_field(const void *row, size_t row_len, uint32_t column,
                const unsigned char **field, size_t *len)
 {
-    const unsigned char *pos = row;
+    const unsigned char *pos = row_begin(row, row_len);
     const unsigned char *end = pos + row_len;
 
     while (row_next(&pos, end, field, len)) {
@@ -48,7 +51,7 @@ bool row_field(const void *row, size_t row_len, uint32_t column,
 
 uint32_t row_count(const void *row, size_t row_len)
 {
-    const unsigned char *pos = row;
+    const unsigned char *pos = row_begin(row, row_len);
     const unsigned char *end = pos + row_len;
     const unsigned char *field;
     size_t len;
@@ -57,6 +60,24 @@ uint32_t row_count(const void *row, size_t row_len)
     while (row_next(&pos, end, &field, &len))
         n++;
     return pos == end ? n : UINT32_MAX;
+}
+
+size_t row_trim(const void *row, size_t row_len)
+{
+    const unsigned char *pos = row_begin(row, row_len);
+    const unsigned char *end = pos + row_len;
+    const unsigned char *last = pos; /* behind the last field with bytes */
+    const unsigned char *field;
+    size_t len;
+
+    /* An empty field is one byte, 0; few rows end with one. */
+    if (row_len == 0 || end[-1] != 0)
+        return row_len;
+    while (row_next(&pos, end, &field, &len)) {
+        if (len > 0)
+            last = pos;
+    }
+    return row_len - (size_t)(end - last);
 }
 
 int csv_quote(struct bytes *out, const void *field, size_t len)
@@ -83,7 +104,7 @@ int csv_quote(struct bytes *out, const void *field, size_t len)
 int row_to_text(struct bytes *out, enum format f, const void *row,
                 size_t row_len, uint32_t ncolumns)
 {
-    const unsigned char *pos = row;
+    const unsigned char *pos = row_begin(row, row_len);
     const unsigned char *end = pos + row_len;
     const unsigned char *field = NULL;
     char delimiter = f == FORMAT_TSV ? '\t' : ',';
@@ -104,7 +125,7 @@ int row_to_text(struct bytes *out, enum format f, const void *row,
         return -1;
     }
     /* An empty line would be no record. */
-    if (f == FORMAT_CSV && n == 1 && ncolumns <= 1 && out->len == begin)
+    if (f == FORMAT_CSV && n <= 1 && ncolumns <= 1 && out->len == begin)
         return bytes_append_text(out, "\"\"");
     for (; n < ncolumns; n++) {
         if (n > 0 && bytes_append(out, &delimiter, 1) != 0)

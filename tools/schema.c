@@ -338,7 +338,8 @@ static bool scan_format(struct scan *in, struct schema *s)
         return false;
     s->format = format_find(in->pos, (size_t)(eol - in->pos));
     in->pos = eol + 1;
-    if (s->format != FORMAT_COUNT && s->format != FORMAT_JSON)
+    if (s->format != FORMAT_COUNT && s->format != FORMAT_JSON &&
+        s->format != FORMAT_DUMP)
         return true;
     s->format = FORMAT_RAW;
     return false;
