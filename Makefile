@@ -321,21 +321,33 @@ crash: ## the long form of the crash, kill and fault tests
 	@QUIRE_CRASH=long $(SUBMAKE) $(CHECK_CONFIG) TEST_CHECKS= \
 	    TEST_TIMEOUT=14400 TESTS='$(strip $(CRASH_TESTS))' run-tests
 
-# Readers and keys without the input they come from: the target has its own.
+# Readers and keys without the input they come from: the targets have their own.
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= csv tsv json
 FUZZ_SRCS := tests/fuzz_tools_read.c $(addprefix tools/,bytes.c json.c key.c \
-    print.c read_csv.c read_json.c reader.c record.c row.c say.c schema.c)
+    print.c read_csv.c read_json.c read_raw.c reader.c record.c row.c say.c \
+    schema.c)
+FUZZ_BINS := $(addprefix $(BUILD_ROOT)/fuzz/,$(FUZZ_TARGETS))
 
-fuzz: ## fuzz the readers of records for FUZZ_SECONDS (60), with clang
-	@mkdir -p $(BUILD_ROOT)/fuzz/corpus
-	@$(SUBMAKE) DEBUG=1 $(BUILD_ROOT)/debug/libquire.a
+$(BUILD_ROOT)/fuzz/%: $(FUZZ_SRCS) $(wildcard tools/*.h) \
+    $(BUILD_ROOT)/debug/libquire.a
+	@mkdir -p $(@D)
 	clang -std=c11 -O1 -g $(Q_CPPFLAGS) $(CPPFLAGS) $(Q_WARN) \
+	    -DFUZZ_$(shell echo $* | tr a-z A-Z) \
 	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    -o $(BUILD_ROOT)/fuzz/read $(FUZZ_SRCS) $(BUILD_ROOT)/debug/libquire.a \
+	    -o $@ $(FUZZ_SRCS) $(BUILD_ROOT)/debug/libquire.a \
 	    $(PROGRAM_LIBS) $(Q_LIBS) -lfiu -pthread
-	$(BUILD_ROOT)/fuzz/read -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
-	    -timeout=20 -print_final_stats=1 -close_fd_mask=1 \
-	    -artifact_prefix=$(BUILD_ROOT)/fuzz/ $(BUILD_ROOT)/fuzz/corpus
+
+fuzz: ## fuzz each of FUZZ_TARGETS (csv tsv json) for FUZZ_SECONDS (60), with clang
+	@$(SUBMAKE) DEBUG=1 $(BUILD_ROOT)/debug/libquire.a
+	@$(SUBMAKE) $(FUZZ_BINS)
+	@for t in $(FUZZ_TARGETS); do \
+	    mkdir -p $(BUILD_ROOT)/fuzz/$$t.corpus && \
+	    $(BUILD_ROOT)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) \
+	        -max_len=4096 -timeout=20 -print_final_stats=1 -close_fd_mask=3 \
+	        -artifact_prefix=$(BUILD_ROOT)/fuzz/$$t- \
+	        $(BUILD_ROOT)/fuzz/$$t.corpus || exit 1; \
+	done
 
 check-layers: ## includes point up the table of layers only
 	@tests/check-layers.sh
