@@ -168,6 +168,7 @@ static void test_archives(void **state)
     char tar[600];
     char *all;
     size_t len;
+    unsigned ncut = 0;
 
     (void)state;
     test_path(tar, sizeof(tar), dir, "t.tar");
@@ -202,6 +203,25 @@ static void test_archives(void **state)
     CHECK_RUN(&r, 1);
     CHECK_SAYS(&r, "the archive is damaged");
     CHECK_EQ(run_figure(&r, "revisions"), 0);
+    /* Between two blocks: a cut between files is one as well. */
+    for (size_t cut = 512; cut <= len; cut += 512) {
+        bool whole = true;
+
+        for (size_t i = cut < len ? cut - 512 : len - 512; i < cut; i++)
+            whole &= all[i] == 0;
+        unlink(db);
+        write_file(tar, all, cut);
+        run(&r, "load", "--db", db, "--key", "id", tar, NULL);
+        CHECK_RUN(&r, whole ? 0 : 1);
+        if (whole)
+            continue;
+        CHECK(strstr(r.err, "the archive has no end: it has been cut") !=
+                  NULL ||
+              strstr(r.err, "the archive is damaged") != NULL);
+        CHECK_EQ(run_figure(&r, "records committed"), 0);
+        ncut++;
+    }
+    CHECK(ncut >= 5);
     write_file(tar, "no archive at all", 17);
     run(&r, "load", "--db", db, "--key", "id", tar, NULL);
     CHECK_RUN(&r, 1);

@@ -7,6 +7,11 @@
  * to disk. libarchive knows the dialects (ustar, pax, GNU); it is asked for tar
  * alone, without its own decompression, since input.c has limits of its own.
  *
+ * An archive ends with blocks of zeros, but libarchive takes an end of input
+ * between two files for as good. So when the input ends while it looks for the
+ * next file it is given the header of one more, empty file: if that comes out, no
+ * end came before it, and the archive has been cut.
+ *
  * Traps. A failure inside our reading function has been said already when
  * libarchive reports it, so it is remembered and not said twice. Directories
  * are passed over; anything else that isn't a plain file is passed over with a
@@ -27,7 +32,10 @@ struct tar {
     struct archive *a;
     uint64_t window_bytes; /* as input_open()'s */
     int trouble;           /* INPUT_FAILED or INPUT_STOPPED, said; 0 */
+    bool seeking;          /* libarchive is looking for the next file */
+    bool ended;            /* the input has, and the file behind it is given */
     struct bytes name;     /* of the file in work: "ARCHIVE:FILE", NUL */
+    uint64_t nread;        /* bytes of the archive */
     unsigned char chunk[INPUT_CHUNK];
 };
 
@@ -38,12 +46,42 @@ bool input_is_tar(const char *name)
     return len > 4 && memcmp(name + len - 4, ".tar", 4) == 0;
 }
 
+#define BLOCK 512u /* bytes, of every tar */
+
+/* The header of an empty file, where the fields of ustar are. */
+static void make_header(unsigned char block[BLOCK])
+{
+    unsigned sum = 0;
+
+    memset(block, 0, BLOCK);
+    memcpy(block, "end", 4);                /* name */
+    memcpy(block + 100, "0000644", 8);      /* mode */
+    memcpy(block + 108, "0000000", 8);      /* owner */
+    memcpy(block + 116, "0000000", 8);      /* group */
+    memcpy(block + 124, "00000000000", 12); /* size */
+    memcpy(block + 136, "00000000000", 12); /* time */
+    memcpy(block + 148, "        ", 8);     /* sum, taken as blanks */
+    block[156] = '0';                       /* a plain file */
+    memcpy(block + 257, "ustar\00000", 8);  /* magic, version */
+    for (unsigned i = 0; i < BLOCK; i++)
+        sum += block[i];
+    snprintf((char *)block + 148, 8, "%06o", sum);
+}
+
 static la_ssize_t on_read(struct archive *a, void *arg, const void **data)
 {
     struct tar *t = arg;
     ssize_t n = input_read(t->in, t->chunk, sizeof(t->chunk));
 
     *data = t->chunk;
+    if (n > 0)
+        t->nread += (uint64_t)n;
+    if (n == 0 && t->seeking && !t->ended && t->nread > 0 &&
+        t->nread % BLOCK == 0) {
+        t->ended = true;
+        make_header(t->chunk);
+        return BLOCK;
+    }
     if (n >= 0)
         return n;
     t->trouble = (int)n;
@@ -119,10 +157,19 @@ int tar_next(struct tar *t, struct input **in)
     for (;;) {
         struct archive_entry *entry;
         const char *file;
-        int rc = archive_read_next_header(t->a, &entry);
+        int rc;
 
+        t->seeking = true;
+        rc = archive_read_next_header(t->a, &entry);
+        t->seeking = false;
         if (rc == ARCHIVE_EOF)
             return INPUT_END;
+        if (t->ended && (rc == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
+            say("%s: at byte %llu: the archive has no end: it has been cut "
+                "behind a file",
+                input_name(t->in), (unsigned long long)t->nread);
+            return INPUT_FAILED;
+        }
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
             return tar_failed(t);
         if (archive_entry_filetype(entry) == AE_IFDIR)
