@@ -103,6 +103,8 @@ static void check_raw(const struct record *rec)
 {
     struct bytes text = { 0 };
 
+    if (rec->len == 0)
+        return;
     must(print_escaped(&text, rec->data, rec->len) == 0);
     must(memchr(text.data, '\n', text.len) == NULL &&
          memchr(text.data, '\t', text.len) == NULL && text.len >= rec->len);

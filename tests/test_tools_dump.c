@@ -507,6 +507,14 @@ static void test_raw_trees(void **state)
     run(&r, "load", "--db", again, "--format", "raw", file, NULL);
     CHECK_RUN(&r, 0);
     check_same_tree(0, true);
+    /* The first of them is an empty key, alone on its line. */
+    run(&r, "put", "--db", again, "", "x", NULL);
+    CHECK_RUN(&r, 0);
+    run(&r, "scan", "--db", again, "--keys", "--limit", "1", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_STR_EQ(r.out, "\n");
+    run(&r, "del", "--db", again, "", NULL);
+    CHECK_RUN(&r, 0);
     /* Again: the same records, and no new description. */
     run(&r, "load", "--db", again, "--format", "raw", file, NULL);
     CHECK_RUN(&r, 0);

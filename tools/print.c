@@ -25,7 +25,7 @@ static int print_line(struct bytes *line)
 {
     bool cr = line->len > 0 && line->data[line->len - 1] == '\r';
 
-    if (bytes_append(line, "\r\n" + !cr, 1 + cr) != 0)
+    if (bytes_append_text(line, cr ? "\r\n" : "\n") != 0)
         return -1;
     if (fwrite(line->data, 1, line->len, stdout) != line->len) {
         say("standard output: %m");
@@ -41,6 +41,8 @@ int print_escaped(struct bytes *out, const void *data, size_t len)
     const unsigned char *p = data;
     unsigned char *to;
 
+    if (len == 0)
+        return 0; /* `out` may have no memory yet */
     if (len > SIZE_MAX / 4 || bytes_reserve(out, 4 * len) != 0)
         return -1;
     to = out->data + out->len;
