@@ -43,6 +43,11 @@ ssize_t input_read(struct input *in, void *buf, size_t cap)
     return (ssize_t)n;
 }
 
+bool input_ready(const struct input *in)
+{
+    return in->len > 0;
+}
+
 const char *input_name(const struct input *in)
 {
     (void)in;

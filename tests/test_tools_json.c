@@ -220,6 +220,44 @@ static void test_cut_anywhere(void **state)
     run_free(&r);
 }
 
+/* A string of many pieces, from a file and from a pipe, and behind it a record
+ * that is committed though the pipe stays open. */
+static void test_long_string(void **state)
+{
+    size_t len = (size_t)5 << 20;
+    char *in = malloc(len + 100);
+    size_t n = (size_t)sprintf(in, "[{\"id\":1,\"v\":\"");
+    struct running p;
+    struct run r = { 0 };
+    char line[64];
+
+    (void)state;
+    CHECK(in != NULL);
+    memset(in + n, '\\', len); /* an even number: each escapes the next */
+    n += len;
+    n += (size_t)sprintf(in + n, "\"},\n{\"id\":2}\n");
+    run_start(&p, "load", "--db", db, "--format", "json", "--key", "id",
+              "--commit-every", "1", "--ack", "-", NULL);
+    run_feed(&p, in, n);
+    CHECK(run_line(&p, line, sizeof(line)));
+    CHECK(run_line(&p, line, sizeof(line)));
+    CHECK_STR_EQ(line, "committed 2 2");
+    run_feed(&p, "]", 1);
+    run_finish(&p, &r);
+    CHECK_RUN(&r, 0);
+    run(&r, "scan", "--db", db, NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_EQ(r.out_len, n - 2);
+    CHECK_MEM_EQ(r.out, in + 1, n - 13);
+    in[n++] = ']';
+    run_with(&r, in, n, "load", "--db", db, "--format", "json", "--key", "id",
+             "--mirror", "-", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_EQ(run_figure(&r, "records unchanged"), 2);
+    free(in);
+    run_free(&r);
+}
+
 static void test_deep(void **state)
 {
     struct run r = { 0 };
@@ -273,8 +311,8 @@ static void test_portal_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_documents), TEST(test_many_pieces),  TEST(test_cut_anywhere),
-        TEST(test_deep),      TEST(test_portal_files),
+        TEST(test_documents), TEST(test_many_pieces), TEST(test_cut_anywhere),
+        TEST(test_deep),      TEST(test_long_string), TEST(test_portal_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,6 +95,15 @@ uint64_t input_taken(const struct input *in)
     return in->tar != NULL ? tar_taken(in->tar) : in->taken;
 }
 
+bool input_ready(const struct input *in)
+{
+    struct pollfd fd = { .fd = in->fd, .events = POLLIN };
+
+    if (in->tar != NULL)
+        return tar_ready(in->tar);
+    return !in->waits || poll(&fd, 1, 0) > 0;
+}
+
 void input_set_waiter(struct input *in, struct input_waiter *w)
 {
     if (in->tar != NULL)

@@ -47,6 +47,9 @@ struct input_waiter {
  * reads. */
 void input_set_waiter(struct input *in, struct input_waiter *w);
 
+/* Whether input_read() would not wait, as far as that can be told cheaply. */
+bool input_ready(const struct input *in);
+
 /* As messages name it: the name given, or "standard input". */
 const char *input_name(const struct input *in);
 
@@ -77,6 +80,7 @@ int tar_next(struct tar *t, struct input **in);
 
 /* Bytes taken from the archive's own file, as input_taken(). */
 uint64_t tar_taken(const struct tar *t);
+bool tar_ready(const struct tar *t);
 void tar_set_waiter(struct tar *t, struct input_waiter *w);
 
 /* For input.c and tar.c: an input over the file in work, and its bytes. */

@@ -19,6 +19,9 @@
  *
  *   - yajl keeps a token that pieces cut, so a string without end would fill
  *     the memory: a document without a token in max_record bytes is refused.
+ *   - It reads a cut token from its beginning again with each piece, so pieces
+ *     grow while no token ends in them: else a long string would take time by
+ *     the square of its length.
  *   - A record over max_record is dropped as it comes, but still parsed.
  *   - Broken syntax cannot be stepped over: the reader fails, and says at
  *     which byte.
@@ -30,7 +33,8 @@
 #include "tools/record.h"
 
 #define TOKENS_MAX 32u
-#define DEPTH_MAX 1000u /* as for NDJSON: each level costs memory */
+#define PIECE_MAX ((size_t)2 << 20) /* bytes parsed at once */
+#define DEPTH_MAX 1000u             /* as for NDJSON: each level costs memory */
 
 /* Follows the way to the values that a pointer names. The containers that are
  * open and on the way are the first `level` ones. */
@@ -63,6 +67,7 @@ struct json_reader {
     bool found;             /* the records' array has come */
     struct bytes buf;
     size_t base;     /* where the piece begins */
+    size_t piece;    /* bytes: how large the next one should be */
     size_t prev_end; /* behind the last record */
     size_t open;     /* where the open record begins */
     bool is_open;
@@ -408,6 +413,7 @@ static enum read_result json_fill(struct json_reader *r)
 {
     size_t keep_from = r->is_open && !r->dropping ? r->open : r->prev_end;
     ssize_t n;
+    size_t len;
     yajl_status status;
 
     if (r->dropping || (r->records_depth == 0 && !r->is_open))
@@ -430,21 +436,28 @@ static enum read_result json_fill(struct json_reader *r)
             r->buf.cap = 2 * INPUT_CHUNK;
         }
     }
-    if (bytes_reserve(&r->buf, INPUT_CHUNK) != 0)
-        return READ_FAILED;
     r->base = r->buf.len;
-    n = reader_fill(&r->rd, r->buf.data + r->base, INPUT_CHUNK);
-    if (n == INPUT_STOPPED)
-        return READ_STOPPED;
-    if (n < 0)
-        return READ_FAILED;
-    if (n == 0)
+    do {
+        if (bytes_reserve(&r->buf, INPUT_CHUNK) != 0)
+            return READ_FAILED;
+        n = reader_fill(&r->rd, r->buf.data + r->buf.len, INPUT_CHUNK);
+        if (n == INPUT_STOPPED)
+            return READ_STOPPED;
+        if (n < 0)
+            return READ_FAILED;
+        r->buf.len += (size_t)n;
+        len = r->buf.len - r->base;
+    } while (n > 0 && len < r->piece && input_ready(r->rd.in));
+    if (len == 0)
         return json_finish(r);
-    r->buf.len += (size_t)n;
-    status = yajl_parse(r->yajl, r->buf.data + r->base, (size_t)n);
+    status = yajl_parse(r->yajl, r->buf.data + r->base, len);
     if (status != yajl_status_ok || r->nomem)
-        return json_fail(r, status, (size_t)n);
-    r->total += (uint64_t)n;
+        return json_fail(r, status, len);
+    if (r->event_at > r->total)
+        r->piece = 0;
+    else if (r->piece < PIECE_MAX)
+        r->piece = 2 * len;
+    r->total += len;
     if (r->total - r->event_at > r->rd.max_record + INPUT_CHUNK) {
         say("%s: at byte %llu: no token ends within --max-record %llu bytes; "
             "allow more",

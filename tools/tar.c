@@ -202,6 +202,11 @@ uint64_t tar_taken(const struct tar *t)
     return input_taken(t->in);
 }
 
+bool tar_ready(const struct tar *t)
+{
+    return input_ready(t->in);
+}
+
 void tar_set_waiter(struct tar *t, struct input_waiter *w)
 {
     input_set_waiter(t->in, w);
