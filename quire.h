@@ -769,9 +769,11 @@ struct quire_record {
  * Returns: QUIRE_OK and *n; NOTFOUND past the end (*n is 0); INVAL (`cap` is 0
  *          or `buf` too short); NOMEM, IO, CORRUPT.
  */
-QUIRE_API quire_status quire_cursor_next_many(
-    struct quire_cursor *cur, struct quire_record *records, size_t cap,
-    void *buf, size_t buf_bytes, size_t *n) QUIRE_MUST_CHECK;
+QUIRE_API quire_status quire_cursor_next_many(struct quire_cursor *cur,
+                                              struct quire_record *records,
+                                              size_t cap, void *buf,
+                                              size_t buf_bytes,
+                                              size_t *n) QUIRE_MUST_CHECK;
 
 /*
  * Store `val` under `key`, as quire_put() does, and move to it. With `key`
