@@ -60,6 +60,30 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
     return true;
 }
 
+/*
+ * Take `r`, of which nothing is handed out, out of its class and give it back.
+ * The lock is held at first; true: it is released. false: the system refused,
+ * and `r` is back in its class. Until it is on the list it counts as whole, so
+ * that whoever lacks a region waits for this sweep rather than map one.
+ */
+static bool ra_sweep_detach(struct ra_class *c, struct ra_region *r)
+{
+    struct ra_pool *pool = c->pool;
+    bool ok;
+
+    ra_count(&pool->regions_whole, 1);
+    ra_class_leave(c, r); /* owns all its segments now */
+    ra_mutex_unlock(&c->lock);
+    ok = ra_sweep_region(c, r);
+    if (!ok) {
+        ra_mutex_lock(&c->lock);
+        ra_class_join(c, r);
+    }
+    /* relaxed: a hint, see struct ra_pool */
+    atomic_fetch_sub_explicit(&pool->regions_whole, 1, memory_order_relaxed);
+    return ok;
+}
+
 /* The first pass over class `c`. */
 static uint64_t ra_sweep_whole(struct ra_class *c, uint64_t want,
                                bool whole_only)
@@ -80,13 +104,8 @@ static uint64_t ra_sweep_whole(struct ra_class *c, uint64_t want,
         if (r == NULL)
             break;
         nbytes = (uint64_t)r->nwarm << c->seg_shift;
-        ra_class_leave(c, r); /* owns all its segments now */
-        ra_mutex_unlock(&c->lock);
-        if (!ra_sweep_region(c, r)) {
-            ra_mutex_lock(&c->lock);
-            ra_class_join(c, r);
+        if (!ra_sweep_detach(c, r))
             break;
-        }
         given += whole_only ? pool->region_bytes : nbytes;
         ra_mutex_lock(&c->lock);
     }
@@ -207,12 +226,8 @@ uint64_t ra_sweep_idle(struct ra_class *c, struct ra_region *r)
         goto unlock;
     if (ra_class_out(c, r) == 0 && r->nwarm > 0 && ra_sweep_all_idle(c, r)) {
         given = (uint64_t)r->nwarm << c->seg_shift;
-        ra_class_leave(c, r); /* owns all its segments now */
-        ra_mutex_unlock(&c->lock);
-        if (ra_sweep_region(c, r))
+        if (ra_sweep_detach(c, r))
             return given;
-        ra_mutex_lock(&c->lock);
-        ra_class_join(c, r);
         given = 0;
         goto unlock;
     }
