@@ -23,11 +23,13 @@ enum kind {
     KIND_COMMIT,
     KIND_DECOMMIT,
     KIND_ALLOC,
+    KIND_HUGE,
+    KIND_PROTECT,
     KINDS
 };
 
-static const char *const kind_name[KINDS] = { "map", "commit", "decommit",
-                                              "alloc" };
+static const char *const kind_name[KINDS] = { "map",   "commit", "decommit",
+                                              "alloc", "huge",   "protect" };
 
 struct range {
     char *addr;
@@ -39,10 +41,12 @@ struct watch {
     struct range range[RANGES_MAX];
     unsigned nranges;
     unsigned nobjs;
-    enum kind kind;  /* which to refuse */
-    uint64_t nth;    /* from 1; 0: refuse nothing */
-    bool sticky;     /* and all that follow */
-    uint64_t ncalls; /* of `kind` */
+    enum kind kind;   /* which to refuse */
+    uint64_t nth;     /* from 1; 0: refuse nothing */
+    bool sticky;      /* and all that follow */
+    uint64_t ballast; /* bytes charged for nothing, so that a pool with a large
+                         budget starves early */
+    uint64_t ncalls;  /* of `kind` */
     uint64_t nrefused;
 };
 
@@ -134,6 +138,29 @@ static int watch_decommit(void *ctx, void *addr, size_t nbytes)
     return 0;
 }
 
+static int watch_huge(void *ctx, void *addr, size_t nbytes, bool allow)
+{
+    struct watch *w = ctx;
+
+    (void)range_of(w, addr, nbytes);
+    if (refused(w, KIND_HUGE))
+        return -ENOMEM;
+    return quire_sys_default()->huge(NULL, addr, nbytes, allow);
+}
+
+static int watch_protect(void *ctx, void *addr, size_t nbytes, bool access)
+{
+    struct watch *w = ctx;
+    struct range *r = range_of(w, addr, nbytes);
+
+    /* nothing that is resident is closed */
+    for (size_t p = 0; p < r->nbytes / 4096; p++)
+        CHECK_EQ(r->committed[p], 0);
+    if (refused(w, KIND_PROTECT))
+        return -ENOMEM;
+    return quire_sys_default()->protect(NULL, addr, nbytes, access);
+}
+
 static void *watch_alloc(void *ctx, size_t nbytes)
 {
     struct watch *w = ctx;
@@ -163,6 +190,8 @@ static struct quire_sys watch_sys(struct watch *w)
     sys.commit = watch_commit;
     sys.decommit = watch_decommit;
     sys.alloc = watch_alloc;
+    sys.huge = watch_huge;
+    sys.protect = watch_protect;
     sys.free = watch_free;
     return sys;
 }
@@ -182,9 +211,13 @@ static void check_figures(struct watch *w, struct ra_pool *pool,
     }
     ra_pool_stat(pool, &st);
     CHECK_EQ(st.virtual_bytes, mapped);
-    CHECK_EQ(st.resident_bytes, resident + st.regions * pool->meta_bytes);
+    CHECK_EQ(st.resident_bytes, resident + st.regions * pool->meta_bytes +
+                                    st.magazines * ra_mag_charge() +
+                                    w->ballast);
     CHECK_EQ(st.in_use_bytes, in_use);
+    ra_pool_unreserve(pool, w->ballast);
     CHECK(ra_check_pool(pool));
+    CHECK(ra_pool_reserve(pool, w->ballast));
 }
 
 /* ---- the scenario ---- */
@@ -302,6 +335,7 @@ static void work_end(struct watch *w, struct work *k)
     check_figures(w, k->pool, 0);
 }
 
+/* With huge pages the budget must be large, and most of it is ballast. */
 static quire_status make(struct watch *w, struct ra_pool **pool)
 {
     struct quire_sys sys = watch_sys(w);
@@ -310,8 +344,19 @@ static quire_status make(struct watch *w, struct ra_pool **pool)
         .budget_bytes = BUDGET,
         .sys = &sys,
     };
+    quire_status rc;
 
-    return ra_pool_create(&opt, pool);
+    if (w->kind == KIND_HUGE) {
+        opt.budget_bytes = RA_HUGE_BUDGET_MIN;
+        opt.region_bytes = (uint32_t)RA_HUGE_BYTES;
+    }
+    rc = ra_pool_create(&opt, pool);
+    if (rc == QUIRE_OK) {
+        (*pool)->wait_ms = 0; /* nobody else is there */
+        w->ballast = opt.budget_bytes - BUDGET;
+        CHECK(ra_pool_reserve(*pool, w->ballast));
+    }
+    return rc;
 }
 
 static void run_all(enum kind kind, bool sticky)
@@ -347,6 +392,7 @@ static void run_all(enum kind kind, bool sticky)
         CHECK_EQ(k.nfailed, 0);
         CHECK(k.pressed);
         work_end(&w, &k);
+        ra_pool_unreserve(k.pool, w.ballast);
         CHECK_EQ(ra_pool_destroy(k.pool, false), 0);
         CHECK_EQ(w.nranges, 0);
         CHECK_EQ(w.nobjs, 0);
@@ -376,6 +422,24 @@ static void test_decommit_refused(void **state)
     run_all(KIND_DECOMMIT, false);
     run_all(KIND_DECOMMIT, true);
 }
+
+/* RA-12: permission given and taken for huge pages. */
+static void test_huge_refused(void **state)
+{
+    (void)state;
+    run_all(KIND_HUGE, false);
+    run_all(KIND_HUGE, true);
+}
+
+#if QUIRE_DEBUG >= 1
+/* Closing and opening of empty regions. */
+static void test_protect_refused(void **state)
+{
+    (void)state;
+    run_all(KIND_PROTECT, false);
+    run_all(KIND_PROTECT, true);
+}
+#endif
 
 static void test_alloc_refused(void **state)
 {
@@ -476,6 +540,10 @@ int main(void)
         cmocka_unit_test(test_commit_refused),
         cmocka_unit_test(test_decommit_refused),
         cmocka_unit_test(test_alloc_refused),
+        cmocka_unit_test(test_huge_refused),
+#if QUIRE_DEBUG >= 1
+        cmocka_unit_test(test_protect_refused),
+#endif
         cmocka_unit_test(test_refused_decommit_keeps_segments),
         cmocka_unit_test(test_detail_names_the_system),
         cmocka_unit_test(test_unaligned_map_is_refused),

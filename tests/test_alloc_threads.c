@@ -2,9 +2,9 @@
  * test_alloc_threads.c - the allocator under several threads.
  *
  * Threads take and give back at random, exchange segments, starve each other
- * and sweep, while another one reads the figures all the time. Every segment
- * carries its owner's stamp on its first and last bytes; a segment offered
- * twice would lose it. At the end the account must come out even.
+ * and sweep, while another one reads the figures all the time. Every byte of a
+ * segment carries its owner's stamp; a segment offered twice would lose it. In
+ * the middle and at the end the pool's account must be the shadow's.
  */
 #include <pthread.h>
 
@@ -26,11 +26,14 @@ struct stamp {
 struct shared {
     struct ra_pool *pool;
     pthread_barrier_t start;
+    pthread_barrier_t middle;
     void *_Atomic place[NSHARED]; /* NULL or a stamped segment */
     void *_Atomic cache[NSHARED]; /* what the pressure callback may evict */
     _Atomic bool stop;            /* for the reader of figures */
     _Atomic uint64_t refused;
     _Atomic uint64_t taken;
+    _Atomic int64_t held[QUIRE_SEG_CLASSES]; /* segments taken: the shadow */
+    uint64_t budget;
     uint64_t seed;
     uint64_t nsteps;
 };
@@ -41,11 +44,12 @@ struct worker {
     pthread_t thread;
 };
 
-static struct ra_pool *make_pool(void)
+static struct ra_pool *make_pool_with(uint64_t budget, bool background)
 {
     struct quire_pool_options opt = {
         .size = sizeof(opt),
-        .budget_bytes = BUDGET,
+        .budget_bytes = budget,
+        .background = background,
     };
     struct ra_pool *pool;
 
@@ -54,24 +58,50 @@ static struct ra_pool *make_pool(void)
     return pool;
 }
 
-static void stamp_ends(void *seg, size_t nbytes, uint64_t owner)
+static struct ra_pool *make_pool(void)
 {
-    struct stamp s = { owner, nbytes };
-
-    memcpy(seg, &s, sizeof(s));
-    memcpy((char *)seg + nbytes - sizeof(s), &s, sizeof(s));
+    return make_pool_with(BUDGET, false);
 }
 
-static size_t check_ends(struct ra_pool *pool, void *seg)
+/* Every byte of `seg` is its owner's: word i is owner + i, but for the first
+ * two, which are the stamp. */
+static void stamp_all(void *seg, size_t nbytes, uint64_t owner)
 {
-    struct stamp first;
-    struct stamp last;
+    struct stamp s = { owner, nbytes };
+    uint64_t *word = seg;
 
-    memcpy(&first, seg, sizeof(first));
-    CHECK_EQ(first.nbytes, ra_seg_bytes(pool, seg));
-    memcpy(&last, (char *)seg + first.nbytes - sizeof(last), sizeof(last));
-    CHECK(memcmp(&first, &last, sizeof(first)) == 0);
-    return first.nbytes;
+    memcpy(seg, &s, sizeof(s));
+    for (size_t i = 2; i < nbytes / sizeof(word[0]); i++)
+        word[i] = owner + i;
+}
+
+static size_t check_all(struct ra_pool *pool, void *seg)
+{
+    const uint64_t *word = seg;
+    uint64_t wrong = 0;
+    struct stamp s;
+
+    memcpy(&s, seg, sizeof(s));
+    CHECK_EQ(s.nbytes, ra_seg_bytes(pool, seg));
+    for (size_t i = 2; i < s.nbytes / sizeof(word[0]); i++)
+        wrong |= word[i] ^ (s.owner + i);
+    CHECK_EQ(wrong, 0);
+    return s.nbytes;
+}
+
+static unsigned class_of(size_t nbytes)
+{
+    return (unsigned)__builtin_ctzll(nbytes / QUIRE_SEG_MIN);
+}
+
+/* Check and release; the shadow account. */
+static size_t give(struct shared *sh, void *seg)
+{
+    size_t nbytes = check_all(sh->pool, seg);
+
+    atomic_fetch_sub(&sh->held[class_of(nbytes)], 1);
+    CHECK(ra_seg_free(sh->pool, seg));
+    return nbytes;
 }
 
 static uint64_t evict(void *arg, uint64_t nbytes)
@@ -84,10 +114,25 @@ static uint64_t evict(void *arg, uint64_t nbytes)
 
         if (seg == NULL)
             continue;
-        given += check_ends(sh->pool, seg);
-        CHECK(ra_seg_free(sh->pool, seg));
+        given += give(sh, seg);
     }
     return given;
+}
+
+/* RA-9, while all stand still but the sweeper: the figures are the shadow's. */
+static void check_account(struct worker *w)
+{
+    struct shared *sh = w->sh;
+    struct quire_pool_stat st;
+
+    pthread_barrier_wait(&sh->middle);
+    if (w->id == 0) {
+        (void)ra_mag_drain(sh->pool); /* or the sweeper may, between readings */
+        ra_pool_stat(sh->pool, &st);
+        for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+            CHECK_EQ(st.cls[i].in_use, atomic_load(&sh->held[i]));
+    }
+    pthread_barrier_wait(&sh->middle);
 }
 
 static void *work(void *arg)
@@ -103,6 +148,9 @@ static void *work(void *arg)
         uint64_t dice = test_rand_below(&rand, 1000);
         void *seg;
 
+        if (step == sh->nsteps / 2)
+            check_account(w);
+
         if (dice < 500 && n < NHELD) {
             unsigned cls = (unsigned)(test_rand_below(&rand, 2) == 0
                                           ? step / 2000
@@ -112,8 +160,9 @@ static void *work(void *arg)
                                            &seg);
 
             if (rc == QUIRE_OK) {
-                stamp_ends(seg, QUIRE_SEG_MIN << cls,
-                           ((uint64_t)w->id << 56) | step);
+                atomic_fetch_add(&sh->held[cls], 1);
+                stamp_all(seg, QUIRE_SEG_MIN << cls,
+                          ((uint64_t)w->id << 56) | step << 20);
                 held[n++] = seg;
                 atomic_fetch_add(&sh->taken, 1);
             } else {
@@ -123,8 +172,7 @@ static void *work(void *arg)
         } else if (dice < 900 && n > 0) {
             unsigned i = (unsigned)test_rand_below(&rand, n);
 
-            check_ends(sh->pool, held[i]);
-            CHECK(ra_seg_free(sh->pool, held[i]));
+            (void)give(sh, held[i]);
             held[i] = held[--n];
         } else if (dice < 990 && n > 0) {
             /* to another thread, or to what may be evicted */
@@ -138,10 +186,8 @@ static void *work(void *arg)
             ra_pool_sweep(sh->pool);
         }
     }
-    while (n > 0) {
-        check_ends(sh->pool, held[--n]);
-        CHECK(ra_seg_free(sh->pool, held[n]));
-    }
+    while (n > 0)
+        (void)give(sh, held[--n]);
     return NULL;
 }
 
@@ -154,29 +200,30 @@ static void *watch_figures(void *arg)
     pthread_barrier_wait(&sh->start);
     while (!atomic_load(&sh->stop)) {
         ra_pool_stat(sh->pool, &st);
-        CHECK(st.resident_bytes <= BUDGET);
-        CHECK(st.resident_peak_bytes <= BUDGET);
-        CHECK(st.virtual_bytes <= 4 * BUDGET);
+        CHECK(st.resident_bytes <= sh->budget);
+        CHECK(st.resident_peak_bytes <= sh->budget);
+        CHECK(st.virtual_bytes <= 4 * sh->budget);
         /* regions may have come since the first was read */
-        CHECK(st.regions_empty <= 4 * BUDGET / (512 * KIB));
+        CHECK(st.regions_empty <= 4 * sh->budget / (512 * KIB));
     }
     return NULL;
 }
 
-static void test_random_threads(void **state)
+static void run_random_threads(uint64_t budget, bool background)
 {
     static struct shared sh;
     struct worker w[NTHREADS];
     struct quire_pool_stat st;
     pthread_t watcher;
 
-    (void)state;
     memset(&sh, 0, sizeof(sh));
-    sh.pool = make_pool();
+    sh.pool = make_pool_with(budget, background);
+    sh.budget = budget;
     sh.seed = test_seed();
-    sh.nsteps = test_rounds(40000);
+    sh.nsteps = test_rounds(10000);
     ra_pool_set_pressure(sh.pool, evict, &sh);
     CHECK_EQ(pthread_barrier_init(&sh.start, NULL, NTHREADS + 1), 0);
+    CHECK_EQ(pthread_barrier_init(&sh.middle, NULL, NTHREADS), 0);
     CHECK_EQ(pthread_create(&watcher, NULL, watch_figures, &sh), 0);
     for (unsigned i = 0; i < NTHREADS; i++) {
         w[i] = (struct worker){ .sh = &sh, .id = i };
@@ -187,26 +234,38 @@ static void test_random_threads(void **state)
     atomic_store(&sh.stop, true);
     CHECK_EQ(pthread_join(watcher, NULL), 0);
     pthread_barrier_destroy(&sh.start);
+    pthread_barrier_destroy(&sh.middle);
 
     for (unsigned i = 0; i < NSHARED; i++) {
         void *seg = atomic_load(&sh.place[i]);
 
         if (seg != NULL)
-            CHECK(ra_seg_free(sh.pool, seg));
+            (void)give(&sh, seg);
         seg = atomic_load(&sh.cache[i]);
         if (seg != NULL)
-            CHECK(ra_seg_free(sh.pool, seg));
+            (void)give(&sh, seg);
     }
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        CHECK_EQ(atomic_load(&sh.held[i]), 0);
     ra_pool_stat(sh.pool, &st);
     CHECK_EQ(st.in_use_bytes, 0);
     CHECK_EQ(st.segments_in_use, 0);
     CHECK_EQ(st.misuses, 0);
     CHECK_EQ(st.failed_allocs, atomic_load(&sh.refused));
     CHECK(atomic_load(&sh.taken) > 0);
+    ra_sweeper_stop(sh.pool);
     CHECK(ra_check_pool(sh.pool));
     ra_pool_sweep(sh.pool);
     CHECK(ra_check_pool(sh.pool));
     CHECK_EQ(ra_pool_destroy(sh.pool, false), 0);
+}
+
+/* Without magazines, starving; and with magazines and the sweeper. */
+static void test_random_threads(void **state)
+{
+    (void)state;
+    run_random_threads(BUDGET, false);
+    run_random_threads(32 * MIB, true);
 }
 
 /* ---- many releases of one segment: one wins (RA-4) ---- */
@@ -347,11 +406,11 @@ static void *starve(void *arg)
         while (n < 64 &&
                ra_seg_alloc(sh->pool, QUIRE_SEG_MIN << (i + w->id) % 7,
                             &held[n]) == QUIRE_OK) {
-            stamp_ends(held[n], QUIRE_SEG_MIN << (i + w->id) % 7, w->id);
+            stamp_all(held[n], QUIRE_SEG_MIN << (i + w->id) % 7, w->id);
             n++;
         }
         while (n > 0) {
-            check_ends(sh->pool, held[--n]);
+            (void)check_all(sh->pool, held[--n]);
             CHECK(ra_seg_free(sh->pool, held[n]));
         }
     }
@@ -367,6 +426,7 @@ static void test_budget_under_contention(void **state)
     (void)state;
     memset(&sh, 0, sizeof(sh));
     sh.pool = make_pool();
+    sh.budget = BUDGET;
     sh.nsteps = test_rounds(200);
     CHECK_EQ(pthread_barrier_init(&sh.start, NULL, NTHREADS + 1), 0);
     CHECK_EQ(pthread_create(&watcher, NULL, watch_figures, &sh), 0);
