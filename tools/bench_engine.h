@@ -21,6 +21,7 @@
 
 #define BENCH_AGAIN 1
 #define BENCH_THREADS_MAX 64
+#define BENCH_MANY_MAX 256 /* keys of get_many */
 
 /* What a store is opened for. */
 struct bench_setup {
@@ -28,6 +29,7 @@ struct bench_setup {
     uint64_t memory;    /* bytes for its cache, or its budget */
     uint64_t limit;     /* bytes that the process may use; 0: no limit */
     uint64_t raw_bytes; /* of the records */
+    size_t value_bytes; /* of each value */
     bool durable;       /* commits wait for the disk */
 };
 
@@ -92,8 +94,8 @@ struct bench_engine {
     void (*read_end)(void *thread);
     int (*get)(void *thread, const struct quire_val *key,
                struct quire_val *val);
-    /* Look up `n` keys together, each value through `each`; NULL: the engine
-     * has nothing of the kind. */
+    /* Look up `n` <= BENCH_MANY_MAX keys together; NULL: the engine has
+     * nothing of the kind. */
     int (*get_many)(void *thread, size_t n, const struct quire_val *keys,
                     struct quire_val *vals);
     /* Hand at most `n` records from `from` (NULL: an end) on to `check`. */

@@ -730,6 +730,7 @@ static int work(const struct plan *p)
             bench_data_map((int)p->data_fd, &d) != 0)
             continue;
         setup.raw_bytes = d.raw_bytes;
+        setup.value_bytes = d.value_bytes;
         status = bench_work(engines[e], &setup, &d);
         bench_data_close(&d);
     }

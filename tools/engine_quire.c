@@ -10,11 +10,14 @@
 struct db {
     struct quire *store;
     unsigned commit_flags;
+    size_t value_bytes;
 };
 
 struct thread {
     struct db *db;
     struct quire_txn *txn;
+    unsigned char *values; /* room for BENCH_MANY_MAX */
+    struct quire_lookup lookup[BENCH_MANY_MAX];
 };
 
 static int failed(const char *what, quire_status rc)
@@ -41,6 +44,7 @@ static int open_store(const struct bench_setup *s, void **to)
         return -1;
     }
     db->commit_flags = s->durable ? 0 : QUIRE_NOSYNC;
+    db->value_bytes = s->value_bytes;
     *to = db;
     return 0;
 }
@@ -78,9 +82,14 @@ static int thread_open(void *db, void **to)
 {
     struct thread *t = calloc(1, sizeof(*t));
 
-    if (t == NULL)
+    if (t != NULL) {
+        t->db = db;
+        t->values = malloc(BENCH_MANY_MAX * t->db->value_bytes);
+    }
+    if (t == NULL || t->values == NULL) {
+        free(t);
         return failed("a thread", QUIRE_NOMEM);
-    t->db = db;
+    }
     *to = t;
     return 0;
 }
@@ -90,6 +99,7 @@ static void thread_close(void *arg)
     struct thread *t = arg;
 
     quire_abort(t->txn);
+    free(t->values);
     free(t);
 }
 
@@ -117,6 +127,26 @@ static int get(void *arg, const struct quire_val *key, struct quire_val *val)
     quire_status rc = quire_get(t->txn, NULL, key, val);
 
     return rc == QUIRE_OK ? 0 : failed("get", rc);
+}
+
+static int get_many(void *arg, size_t n, const struct quire_val *keys,
+                    struct quire_val *vals)
+{
+    struct thread *t = arg;
+    quire_status rc;
+
+    for (size_t i = 0; i < n; i++) {
+        t->lookup[i].key = keys[i];
+        t->lookup[i].buf = t->values + i * t->db->value_bytes;
+        t->lookup[i].cap = t->db->value_bytes;
+    }
+    rc = quire_get_many(t->txn, NULL, t->lookup, n);
+    for (size_t i = 0; i < n && rc == QUIRE_OK; i++) {
+        rc = t->lookup[i].status;
+        vals[i].data = t->lookup[i].buf;
+        vals[i].size = t->lookup[i].size;
+    }
+    return rc == QUIRE_OK ? 0 : failed("get-many", rc);
 }
 
 static int scan(void *arg, const struct quire_val *from, bool reverse,
@@ -188,6 +218,7 @@ const struct bench_engine engine_quire = {
     .read_begin = read_begin,
     .read_end = read_end,
     .get = get,
+    .get_many = get_many,
     .scan = scan,
     .write_begin = write_begin,
     .put = put,

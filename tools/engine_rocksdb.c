@@ -17,8 +17,6 @@
 
 #include "tools/tool.h"
 
-#define MANY 256 /* most keys of get_many */
-
 #define FUNCTIONS(X) \
     X(batched_multi_get_cf) \
     X(block_based_options_create) \
@@ -100,7 +98,7 @@ struct thread {
     rocksdb_writeoptions_t *wo;
     rocksdb_writebatch_t *batch;
     const rocksdb_snapshot_t *snapshot;
-    rocksdb_pinnableslice_t *held[MANY]; /* until the next call */
+    rocksdb_pinnableslice_t *held[BENCH_MANY_MAX]; /* until the next call */
     size_t nheld;
 };
 
@@ -286,9 +284,9 @@ static int get_many(void *arg, size_t n, const struct quire_val *keys,
                     struct quire_val *vals)
 {
     struct thread *t = arg;
-    const char *data[MANY];
-    size_t len[MANY];
-    char *errs[MANY];
+    const char *data[BENCH_MANY_MAX];
+    size_t len[BENCH_MANY_MAX];
+    char *errs[BENCH_MANY_MAX];
 
     drop_held(t);
     for (size_t i = 0; i < n; i++) {
