@@ -21,6 +21,7 @@
 
 #define BENCH_AGAIN 1
 #define BENCH_THREADS_MAX 64
+#define BENCH_SLICE 4096   /* records of a scan that are clocked together */
 #define BENCH_MANY_MAX 256 /* keys of get_many */
 
 /* What a store is opened for. */
@@ -41,6 +42,9 @@ struct bench_check {
     uint64_t bad;   /* of these, how many were not what was expected */
     bool reverse;
     bool whole; /* compare every byte */
+    /* Called behind every BENCH_SLICE records; NULL: never. */
+    void (*slice)(void *arg, uint64_t records);
+    void *arg;
 };
 
 static inline void bench_check_record(struct bench_check *c, const void *key,
@@ -58,7 +62,8 @@ static inline void bench_check_record(struct bench_check *c, const void *key,
                          : bench_value_fits(c->d, c->next, value, len));
     }
     c->bad += !good;
-    c->count++;
+    if (++c->count % BENCH_SLICE == 0 && c->slice != NULL)
+        c->slice(c->arg, BENCH_SLICE);
     c->next += c->reverse ? (uint64_t)-1 : 1;
 }
 
