@@ -21,7 +21,7 @@
 
 #define BENCH_AGAIN 1
 #define BENCH_THREADS_MAX 64
-#define BENCH_SLICE 4096   /* records of a scan that are clocked together */
+#define BENCH_SLICE 512    /* records of a scan that are clocked together */
 #define BENCH_MANY_MAX 256 /* keys of get_many */
 
 /* What a store is opened for. */

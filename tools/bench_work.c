@@ -8,7 +8,7 @@
  * as well for scans. Once before, when the store is opened, every byte of every
  * record is compared, and at the end once more if a case has written.
  *
- * In memory, the time of a read is that of the median slice: 256 gets, or 4,096
+ * In memory, the time of a read is that of the median slice: 256 gets, or 512
  * records of a scan, far less than a turn of the scheduler, so that other work
  * on the machine falls on few of them. Whatever waits for the disk, or makes
  * others wait, is measured by all of its time.
