@@ -772,6 +772,8 @@ static int run_threads(struct work *w, const struct bench_case *c, unsigned n,
             say("a thread could not be started");
             exit(EXIT_FAILED); /* the others wait at the barrier */
         }
+        /* profilers show it */
+        pthread_setname_np(wk[started].thread, write ? "writer" : "reader");
     }
     for (unsigned i = 0; i < n; i++)
         pthread_join(wk[i].thread, NULL);
