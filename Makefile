@@ -120,6 +120,9 @@ TEST_LIB_OBJS := $(call objs,$(TEST_LIB_SRCS))
 ALL_OBJS := $(LIB_OBJS) $(PROGRAM_OBJS) $(EXAMPLE_OBJS) $(TEST_OBJS) \
     $(TEST_LIB_OBJS)
 
+HAVE_ROCKSDB_CACHE := $(if $(PROGRAM_SRCS),$(shell echo '\#include <rocksdb/cache.h>' | \
+    $(CXX) -std=c++17 -E -x c++ - >/dev/null 2>&1 && echo yes))
+
 # A part without sources, as in a tree that holds only the library, is left out.
 LIBS := $(if $(LIB_SRCS),$(B)/libquire.a $(B)/libquire.so)
 PROGRAM := $(if $(PROGRAM_SRCS),$(B)/quire)
@@ -171,16 +174,29 @@ $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $<
 
-# What `quire bench store` can measure beside depends on headers that are there
+# What `quire bench` can measure beside depends on headers that are there
 # or not; those files are made anew when one has come or gone.
 $(B)/peers: FORCE
 	@mkdir -p $(@D)
 	@printf '#if __has_include(<%s>)\n%s\n#endif\n' lmdb.h lmdb \
-	    rocksdb/c.h rocksdb wiredtiger.h wiredtiger sqlite3.h sqlite | \
+	    rocksdb/c.h rocksdb wiredtiger.h wiredtiger sqlite3.h sqlite \
+	    db.h mpool | \
 	    $(CC) $(CPPFLAGS) -E -P -x c - >$@.new && \
 	    { cmp -s $@.new $@ || cp $@.new $@; }
 
 $(filter $(B)/obj/tools/engine_%.o,$(PROGRAM_OBJS)): $(B)/peers
+
+# RocksDB's caches have a C++ interface only: a library beside the program,
+# where the headers and a compiler for them are.
+ifneq "$(HAVE_ROCKSDB_CACHE)" ""
+$(B)/quire-cache-rocksdb.so: tools/cache_rocksdb.cc tools/bench_cache.h $(B)/flags
+	$(call say,CXX     $<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -I. -std=c++17 -O2 -g -fPIC -shared -fvisibility=hidden -Wall \
+	    -Wextra $(CXXFLAGS) -o $@ $< -lrocksdb
+
+all: $(B)/quire-cache-rocksdb.so
+endif
 
 -include $(ALL_OBJS:.o=.d)
 

@@ -163,6 +163,42 @@ static void test_refused(void **state)
     }
 }
 
+/* Each case of the page cache, alone and with what peers there are. */
+static void test_cache(void **state)
+{
+    static const char *const cases[] = { "hint-100",      "hash-100",
+                                         "hint-80",       "hash-80",
+                                         "hint-100-zipf", "hash-100-zipf",
+                                         "hint-80-zipf",  "hash-80-zipf" };
+    struct run r = { 0 };
+    yajl_val line[64];
+    size_t n;
+
+    (void)state;
+    run(&r, "bench", "cache", "--entries", "1000", "--seconds", "0.001",
+        "--rounds", "1", "--threads", "2", "--peers", "--json", NULL);
+    CHECK_RUN(&r, 0);
+    n = parse_lines(&r, line, ARRAY_LEN(line));
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        unsigned found = 0;
+
+        CHECK_CASE(cases[c]);
+        for (size_t i = 0; i < n; i++)
+            found += strcmp(text_of(line[i], "case"), cases[c]) == 0 &&
+                     strcmp(text_of(line[i], "engine"), "quire") == 0;
+        CHECK_EQ(found, 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        CHECK_STR_EQ(text_of(line[i], "bench"), "cache");
+        CHECK_EQ(number_of(line[i], "threads"), 2);
+        CHECK(number_of(line[i], "ns") > 0);
+        if (strcmp(text_of(line[i], "case"), "hint-100") == 0)
+            CHECK_STR_EQ(text_of(line[i], "note"), "100.0 % hits");
+    }
+    free_lines(line, n);
+    run_free(&r);
+}
+
 /* The allocator's benchmark takes parts of a second and prints JSON. */
 static void test_alloc(void **state)
 {
@@ -529,6 +565,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_alloc, setup, teardown),
+        cmocka_unit_test(test_cache),
         cmocka_unit_test_setup_teardown(test_every_case, setup, teardown),
         cmocka_unit_test_setup_teardown(test_beyond_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_of_file, setup, teardown),

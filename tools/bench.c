@@ -18,6 +18,7 @@ static const struct {
     const char *summary;
 } benches[] = {
     { "alloc", bench_alloc, "the region allocator, beside malloc()" },
+    { "cache", bench_cache, "the page cache, beside other caches" },
     { "store", bench_store, "commits, fills and reads, beside other stores" },
 };
 

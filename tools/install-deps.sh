@@ -47,6 +47,7 @@ liblmdb-dev         <lmdb.h>
 librocksdb-dev      <rocksdb/c.h>
 libwiredtiger-dev   <wiredtiger.h>
 libsqlite3-dev      <sqlite3.h>
+libdb5.3-dev        <db.h>
 libjemalloc2        libjemalloc.so.2
 libmimalloc2.0      libmimalloc.so.2
 '
