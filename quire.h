@@ -392,6 +392,15 @@ quire_begin_timed(struct quire *db, unsigned kind, uint64_t timeout_ms,
 QUIRE_API quire_status quire_begin_at(struct quire *db, quire_rev rev,
                                       struct quire_txn **txn) QUIRE_MUST_CHECK;
 
+/*
+ * Begin a read transaction at the revision that was the newest one at `time_us`
+ * (microseconds since 1970): the last one whose commit time is not later. A
+ * store's first moment is its creation. Takes O(log n) steps for n revisions.
+ * Returns also NOTFOUND (before the store was created); IO, CORRUPT.
+ */
+QUIRE_API quire_status quire_begin_at_time(
+    struct quire *db, int64_t time_us, struct quire_txn **txn) QUIRE_MUST_CHECK;
+
 /* Flags of quire_commit(). */
 /* Do not wait for the disk: survives the process's death, not the power's; the
  * next synced commit or quire_sync() makes it durable, in order. */

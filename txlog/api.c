@@ -233,6 +233,23 @@ quire_status quire_begin_at(struct quire *db, quire_rev rev,
     return tx_begin(db, false, 0, &root, txn);
 }
 
+quire_status quire_begin_at_time(struct quire *db, int64_t time_us,
+                                 struct quire_txn **txn)
+{
+    quire_rev rev = 0;
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (txn == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_begin_at_time: txn is NULL");
+    *txn = NULL;
+    rc = tx_rev_at_time(db, time_us, &rev);
+    if (rc != QUIRE_OK)
+        return rc;
+    return quire_begin_at(db, rev, txn);
+}
+
 quire_status quire_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
 {
     quire_status rc = txn_check(txn);

@@ -84,6 +84,39 @@ quire_status tx_rev_find(struct quire *db, quire_rev rev,
     return rc;
 }
 
+/* Times never fall (TX-9), so revisions are in the order of their times. */
+quire_status tx_rev_at_time(struct quire *db, int64_t time_us, quire_rev *rev)
+{
+    struct tx_pending where;
+    struct tx_root newest;
+    quire_rev low = 0;
+    quire_rev high;
+    quire_status rc;
+
+    tx_root_load(db, &newest);
+    if (newest.time_us <= time_us) {
+        *rev = newest.rev;
+        return QUIRE_OK;
+    }
+    /* The times of those before `low` are not later, those from `high` are. */
+    high = newest.rev;
+    while (low < high) {
+        quire_rev middle = low + (high - low) / 2;
+
+        rc = tx_rev_find(db, middle, &where);
+        if (rc != QUIRE_OK)
+            return rc;
+        if (where.time_us <= time_us)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return ra_fail(QUIRE_NOTFOUND, "the store is younger than that");
+    *rev = low - 1;
+    return QUIRE_OK;
+}
+
 quire_status tx_rev_root(struct quire *db, quire_rev rev, struct tx_root *root)
 {
     struct tx_pending where;

@@ -255,6 +255,9 @@ quire_status tx_update(struct quire_txn *txn, struct tr_tree *tree,
 void tx_rev_note(struct quire *db, const struct pf_record *rec);
 quire_status tx_rev_find(struct quire *db, quire_rev rev,
                          struct tx_pending *where) QUIRE_MUST_CHECK;
+/* The last revision whose time is not after `time_us`. NOTFOUND: none is. */
+quire_status tx_rev_at_time(struct quire *db, int64_t time_us,
+                            quire_rev *rev) QUIRE_MUST_CHECK;
 quire_status tx_rev_root(struct quire *db, quire_rev rev,
                          struct tx_root *root) QUIRE_MUST_CHECK;
 quire_status tx_rev_index(struct quire_txn *txn) QUIRE_MUST_CHECK;
