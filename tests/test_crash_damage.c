@@ -54,8 +54,8 @@ static const struct layout layouts[] = {
     { "full pages", QUIRE_VERSIONING_FULL, 2, 6, 20, 0, 0, 3, 1, 6 },
     { "increments", QUIRE_VERSIONING_INCREMENTAL, 16, 14, 6, 1200, 0, 0, 1, 8 },
     { "large values", QUIRE_VERSIONING_ADAPTIVE, 4, 4, 3, 700000, 0, 0, 1, 8 },
-    { "written ahead", QUIRE_VERSIONING_ADAPTIVE, 4, 3, 3, 0, 6000, 0, 101, 1 },
-    { "superblocks", QUIRE_VERSIONING_ADAPTIVE, 4, 262, 1, 0, 0, 130, 13, 4 },
+    { "written ahead", QUIRE_VERSIONING_ADAPTIVE, 4, 3, 3, 0, 6000, 0, 499, 1 },
+    { "superblocks", QUIRE_VERSIONING_ADAPTIVE, 4, 262, 1, 0, 0, 130, 37, 4 },
 };
 
 /* A store that was made, and what is known of it. */
@@ -455,7 +455,7 @@ static void damage_sample(const struct made *m, uint64_t n, uint64_t *rand,
 }
 
 /* Each byte, each range, each length; of what is blank, and of files where much
- * is written, each so many bytes. */
+ * is written, a part of them. */
 static void damage_all(const struct made *m, uint64_t *rand,
                        void (*judge)(const struct made *m,
                                      const struct damage *d, bool rdonly,
@@ -468,7 +468,7 @@ static void damage_all(const struct made *m, uint64_t *rand,
         struct damage d = { .kind = DAMAGE_FLIP, .at = at };
 
         step = m->len < 100000 || at < CRASH_SECTOR ? 1
-               : damage_blank(m, at)                ? 211
+               : damage_blank(m, at)                ? 211 + 2 * m->lay->stride
                                                     : m->lay->stride;
         d.other = UINT64_C(1) << test_rand_below(rand, 8);
         judge(m, &d, at % 2 == 0, tally);
@@ -476,7 +476,8 @@ static void damage_all(const struct made *m, uint64_t *rand,
         if (m->len < 100000 || at % 8 == 0)
             judge(m, &d, at % 4 < 2, tally);
     }
-    for (uint64_t at = 0; at + CRASH_SECTOR <= m->len; at += CRASH_SECTOR) {
+    step = m->lay->stride > 100 ? 17 * CRASH_SECTOR : CRASH_SECTOR;
+    for (uint64_t at = 0; at + CRASH_SECTOR <= m->len; at += step) {
         struct damage d = { .kind = DAMAGE_ZERO, .at = at };
         uint64_t n = m->len / CRASH_SECTOR;
 
