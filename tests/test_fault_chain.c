@@ -63,6 +63,7 @@ struct chain {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool loading; /* under lock */
+    bool let_go;  /* under lock */
 };
 
 /* ---- the store ---- */
@@ -193,15 +194,27 @@ static void hold_loader(void *arg)
 {
     struct chain *c = arg;
 
-    bool again;
-
     pthread_mutex_lock(&c->lock);
-    again = c->loading;
     c->loading = true;
     pthread_cond_broadcast(&c->cond);
+    while (!c->let_go)
+        pthread_cond_wait(&c->cond, &c->lock);
     pthread_mutex_unlock(&c->lock);
-    while (!again && chain_stat(c).cache.waits < c->waits + NWAITERS)
+}
+
+/* In the test's own thread. */
+static void let_loader_go(struct chain *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (!c->loading)
+        pthread_cond_wait(&c->cond, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    while (chain_stat(c).cache.waits < c->waits + NWAITERS)
         sched_yield();
+    pthread_mutex_lock(&c->lock);
+    c->let_go = true;
+    pthread_cond_broadcast(&c->cond);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static quire_status role_call(const struct role *r)
@@ -267,6 +280,7 @@ static bool run_once(struct chain *c, enum path path,
     CHECK_EQ(before.cache.pinned_pages, 0);
     c->waits = before.cache.waits;
     c->loading = false;
+    c->let_go = false;
 
     point_watch(point_find("cache/load/page"), hold_loader, c);
     if (in->point >= 0)
@@ -275,6 +289,7 @@ static bool run_once(struct chain *c, enum path path,
         fault_arm(&c->fault, in->kinds, nth, EIO, in->how);
     for (unsigned i = 0; i < NROLES; i++)
         CHECK_EQ(pthread_create(&thread[i], NULL, role_main, &c->role[i]), 0);
+    let_loader_go(c);
     for (unsigned i = 0; i < NROLES; i++)
         CHECK_EQ(pthread_join(thread[i], NULL), 0);
     point_watch(0, NULL, NULL);
