@@ -76,8 +76,9 @@ uint64_t run(void *cache, const uint32_t *keys, size_t n)
 }
 
 const struct bench_cache_engine hyperclock = { "hyperclock", open_hyperclock,
-                                               close, run };
-const struct bench_cache_engine lru = { "lru", open_lru, close, run };
+                                               close, run, 0 };
+const struct bench_cache_engine lru = { "lru", open_lru, close, run,
+                                        0 };
 
 } // namespace
 
