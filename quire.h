@@ -431,6 +431,41 @@ QUIRE_API quire_status quire_commit(struct quire_txn *txn, unsigned flags,
  * ignored. Trees and cursors of `txn` are gone. */
 QUIRE_API void quire_abort(struct quire_txn *txn);
 
+/* ---- savepoints ---- */
+
+/* The number of a savepoint; later ones have greater numbers. */
+typedef uint64_t quire_savepoint;
+
+/*
+ * Mark the present state of the write transaction `txn`. Savepoints nest, to
+ * any depth. Pages that are changed for the first time after one are copied;
+ * what is marked stays in memory, inside the budget.
+ *
+ * Returns: QUIRE_OK and *sp; READONLY; ABORTED; NOMEM; NOSPACE, IO: the
+ *          transaction can then only be aborted.
+ * Owner:   `txn`: it goes when released, when an outer one is released or
+ *          rolled back to, and when the transaction ends.
+ */
+QUIRE_API quire_status quire_savepoint_set(
+    struct quire_txn *txn, quire_savepoint *sp) QUIRE_MUST_CHECK;
+
+/*
+ * Bring everything in `txn` back to what it was when `sp` was set: records,
+ * metadata, names of trees, trees dropped since (their handles are valid
+ * again). `sp` stays set; those set after it are gone. Trees opened since, and
+ * their cursors, are closed; other cursors stay at their keys. Memory and file
+ * space taken since are given back. Allocates nothing.
+ *
+ * Returns: QUIRE_OK; NOTFOUND (no such savepoint); READONLY; ABORTED.
+ */
+QUIRE_API quire_status quire_savepoint_rollback(
+    struct quire_txn *txn, quire_savepoint sp) QUIRE_MUST_CHECK;
+
+/* Forget `sp` and those set after it; the changes stay. Committing does that
+ * to all of them. Returns as quire_savepoint_rollback(). */
+QUIRE_API quire_status quire_savepoint_release(
+    struct quire_txn *txn, quire_savepoint sp) QUIRE_MUST_CHECK;
+
 /* The revision that a read transaction sees, or that a write transaction is
  * based on; 0 for an ended handle. */
 QUIRE_API quire_rev quire_txn_rev(const struct quire_txn *txn);
@@ -478,6 +513,17 @@ QUIRE_API quire_status quire_tree_open(struct quire_txn *txn, const char *name,
  * Handles of it opened in `txn` are gone. */
 QUIRE_API quire_status quire_tree_drop(struct quire_txn *txn,
                                        const char *name) QUIRE_MUST_CHECK;
+
+/*
+ * Call the tree `name` by the name `to` from now on; records, metadata, open
+ * handles and cursors stay. Older revisions keep the old name.
+ *
+ * Returns: QUIRE_OK; NOTFOUND; EXISTS (there is a tree `to`, or it is the
+ *          same); INVAL; else as quire_put().
+ */
+QUIRE_API quire_status quire_tree_rename(struct quire_txn *txn,
+                                         const char *name,
+                                         const char *to) QUIRE_MUST_CHECK;
 
 /*
  * The tree names of `txn` in byte order: the first one greater than `after`

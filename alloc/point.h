@@ -102,6 +102,11 @@
     X(TR_GROW_SEGMENT, "tree/grow/segment", MEMORY) \
     X(TR_SPLIT_INNER, "tree/split/inner", MEMORY) \
     X(TR_SPLIT_PAGES, "tree/split/pages", MEMORY) \
+    X(TR_OWN_SEGMENT, "txlog/own/segment", MEMORY) \
+    X(TR_OWN_INTENT, "txlog/own/intent", MEMORY) \
+    X(TX_SAVE_HANDLE, "txlog/save/handle", MEMORY) \
+    X(TX_SAVE_TREES, "txlog/save/trees", MEMORY) \
+    X(TX_SAVE_MARK, "txlog/save/mark", SPACE) \
     X(TR_CUT_PAGE, "txlog/cut/page", MEMORY) \
     X(TR_MERGE_SPARE, "tree/merge/spare", NOTHING) \
     X(TR_MERGE_SIBLING, "tree/merge/sibling", NOTHING) \

@@ -332,6 +332,46 @@ void model_tree_drop(struct model *m, const char *tree)
     memmove(s->trees + i, s->trees + i + 1, (s->n - i) * sizeof(*s->trees));
 }
 
+void model_tree_rename(struct model *m, const char *tree, const char *to)
+{
+    struct model_tree *t = model_tree_own(m, tree);
+    struct model_snap *s = m->work;
+    bool found;
+    size_t i = model_tree_index(s, tree, &found);
+
+    memmove(s->trees + i, s->trees + i + 1, (s->n - i - 1) * sizeof(*s->trees));
+    s->n--;
+    i = model_tree_index(s, to, &found);
+    CHECK(!found);
+    memmove(s->trees + i + 1, s->trees + i, (s->n - i) * sizeof(*s->trees));
+    s->trees[i] = t;
+    s->n++;
+    free(t->name);
+    t->name = strdup(to);
+    CHECK(t->name != NULL);
+}
+
+const struct model_snap *model_work(const struct model *m)
+{
+    return m->work;
+}
+
+struct model_snap *model_mark(const struct model *m)
+{
+    return model_snap_copy(m->work);
+}
+
+void model_mark_free(struct model_snap *mark)
+{
+    model_snap_free(mark);
+}
+
+void model_back(struct model *m, const struct model_snap *mark)
+{
+    model_snap_free(m->work);
+    m->work = model_snap_copy(mark);
+}
+
 void model_set_meta(struct model *m, const char *tree,
                     const struct quire_val *meta)
 {

@@ -63,10 +63,19 @@ bool model_del(struct model *m, const char *tree, const struct quire_val *key);
 bool model_tree_exists(const struct model *m, const char *tree);
 void model_tree_create(struct model *m, const char *tree);
 void model_tree_drop(struct model *m, const char *tree);
+/* `tree` exists, `to` does not. */
+void model_tree_rename(struct model *m, const char *tree, const char *to);
 void model_set_meta(struct model *m, const char *tree,
                     const struct quire_val *meta);
 const struct model_tree *model_work_tree(const struct model *m,
                                          const char *tree);
+
+/* The working state, until it changes; a copy of it, which is the caller's; and
+ * back to one. Owner thread. */
+const struct model_snap *model_work(const struct model *m);
+struct model_snap *model_mark(const struct model *m);
+void model_mark_free(struct model_snap *mark);
+void model_back(struct model *m, const struct model_snap *mark);
 
 /* Make the working state the next snapshot and return its number. */
 quire_rev model_commit(struct model *m);

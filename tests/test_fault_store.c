@@ -604,6 +604,46 @@ static void run_ranges(struct fault_env *e)
         commit(e, 0);
 }
 
+/* Savepoints, nested, over splits, ranges, overflow values, trees made,
+ * renamed and dropped; rolling back never fails. */
+static void run_savepoints(struct fault_env *e)
+{
+    struct twin *t = &e->twin;
+    struct model_snap *before;
+    quire_savepoint outer = 0, inner = 0;
+    bool ok;
+
+    if (!open_store(e))
+        return;
+    fault_env_arm(e);
+    if (!fault_saw(e, twin_begin(t)) || !put_series(e, 100, 110, 300) ||
+        !fault_saw(e, quire_savepoint_set(t->txn, &outer)))
+        return;
+    before = model_mark(t->model);
+    ok = put_series(e, 105, 160, 700) && put_huge(e, "huge", 20000) &&
+         put_huge(e, "huger", 280 * 1024) &&
+         fault_saw(e, twin_tree_create(t, "made")) &&
+         fault_saw(e, quire_tree_rename(t->txn, "made", "named"));
+    if (ok) {
+        model_tree_rename(t->model, "made", "named");
+        t->nopen = 0;
+        ok = fault_saw(e, quire_savepoint_set(t->txn, &inner)) &&
+             cut_series(e, 101, 400) && put_huge(e, "huge", 30000) &&
+             fault_saw(e, twin_tree_drop(t, "named"));
+    }
+    /* The transaction goes on whatever failed, if it has not said ABORTED. */
+    if (fault_saw(e, quire_savepoint_rollback(t->txn, outer))) {
+        model_back(t->model, before);
+        t->nopen = 0;
+        if (put_series(e, 120, 125, 100) &&
+            fault_saw(e, quire_savepoint_set(t->txn, &inner)) &&
+            cut_series(e, 0, 50) &&
+            fault_saw(e, quire_savepoint_release(t->txn, outer)))
+            commit(e, 0);
+    }
+    model_mark_free(before);
+}
+
 static void run_verify(struct fault_env *e)
 {
     struct quire_verify_report report = { .size = sizeof(report) };
@@ -707,6 +747,7 @@ static const struct fault_scenario scenarios[] = {
     { "trees", prepare_trees, run_trees },
     { "conditional writes", prepare_loaded, run_conditional },
     { "ranges", prepare_series, run_ranges },
+    { "savepoints", prepare_series, run_savepoints },
     { "verify", prepare_loaded, run_verify },
     { "background", prepare_background, run_load_close },
 };

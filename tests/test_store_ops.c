@@ -8,12 +8,16 @@
  * the mixed test makes, SEED= which.
  */
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "tests/lib_mem.h"
 #include "tests/lib_model.h"
 #include "tests/test.h"
 
 #define V(s) (&(struct quire_val){ (s), sizeof(s) - 1 })
+
+#define RUN_MARKS 8
 
 struct run {
     struct mem_disk *disk;
@@ -22,10 +26,16 @@ struct run {
     struct quire_txn *txn;
     struct model *model;
     uint64_t rand;
+    bool watched;     /* threads read: it must not be closed */
     uint64_t range;   /* of keys */
     uint32_t val_max; /* bytes, of most values */
-    uint8_t *buf;     /* for values; RUN_VAL_MAX bytes */
-    uint8_t *old;     /* likewise */
+    unsigned nmarks;  /* savepoints that are set */
+    struct {
+        quire_savepoint sp;
+        struct model_snap *snap;
+    } marks[RUN_MARKS];
+    uint8_t *buf; /* for values; RUN_VAL_MAX bytes */
+    uint8_t *old; /* likewise */
 };
 
 #define RUN_VAL_MAX 600000u
@@ -585,14 +595,81 @@ static void op_tree(struct run *r)
 {
     static const char *const names[] = { "a", "b", "c" };
     const char *name = names[below(r, ARRAY_LEN(names))];
+    const char *to = names[below(r, ARRAY_LEN(names))];
+    uint64_t dice = below(r, 8);
     struct quire_tree *tree;
+    struct quire_val meta;
+    quire_status want = QUIRE_OK;
 
     if (!model_tree_exists(r->model, name)) {
+        CHECK_STATUS(quire_tree_rename(r->txn, name, to), QUIRE_NOTFOUND);
         CHECK_OK(quire_tree_open(r->txn, name, QUIRE_TREE_CREATE, &tree));
         model_tree_create(r->model, name);
-    } else if (below(r, 4) == 0) {
+    } else if (dice == 0) {
         CHECK_OK(quire_tree_drop(r->txn, name));
         model_tree_drop(r->model, name);
+    } else if (dice < 4) {
+        if (model_tree_exists(r->model, to))
+            want = QUIRE_EXISTS;
+        CHECK_STATUS(quire_tree_rename(r->txn, name, to), want);
+        if (want == QUIRE_OK)
+            model_tree_rename(r->model, name, to);
+    } else if (dice < 6) {
+        meta = pick_val(r);
+        CHECK_OK(quire_tree_set_meta(r->txn, tree_of(r, name), &meta));
+        model_set_meta(r->model, name, &meta);
+    }
+}
+
+/* ---- savepoints ---- */
+
+static void check_txn(struct run *r)
+{
+    char why[MODEL_WHY_CAP] = "";
+    bool same = model_same(model_work(r->model), r->txn, MODEL_FORWARD, why);
+
+    if (!same)
+        print_error("in the transaction: %s\n", why);
+    CHECK(same);
+}
+
+static void marks_drop(struct run *r, unsigned from)
+{
+    while (r->nmarks > from)
+        model_mark_free(r->marks[--r->nmarks].snap);
+}
+
+static void op_savepoint(struct run *r)
+{
+    uint64_t dice = below(r, 8);
+    unsigned i;
+
+    if (r->nmarks == 0 || (dice < 3 && r->nmarks < RUN_MARKS)) {
+        i = r->nmarks++;
+        CHECK_OK(quire_savepoint_set(r->txn, &r->marks[i].sp));
+        CHECK(i == 0 || r->marks[i].sp > r->marks[i - 1].sp);
+        r->marks[i].snap = model_mark(r->model);
+        return;
+    }
+    i = r->nmarks - 1; /* mostly the innermost */
+    if (below(r, 4) == 0)
+        i = (unsigned)below(r, r->nmarks);
+    if (dice < 6) {
+        quire_savepoint gone = r->marks[r->nmarks - 1].sp;
+
+        CHECK_OK(quire_savepoint_rollback(r->txn, r->marks[i].sp));
+        model_back(r->model, r->marks[i].snap);
+        if (i < r->nmarks - 1)
+            CHECK_STATUS(quire_savepoint_rollback(r->txn, gone),
+                         QUIRE_NOTFOUND);
+        marks_drop(r, i + 1);
+        if (below(r, 16) == 0)
+            check_txn(r);
+    } else {
+        CHECK_OK(quire_savepoint_release(r->txn, r->marks[i].sp));
+        CHECK_STATUS(quire_savepoint_release(r->txn, r->marks[i].sp),
+                     QUIRE_NOTFOUND);
+        marks_drop(r, i);
     }
 }
 
@@ -602,10 +679,10 @@ static const struct {
     void (*op)(struct run *r);
     unsigned weight;
 } ops[] = {
-    { op_put, 300 },     { op_del, 100 },   { op_get, 100 },
-    { op_bound, 100 },   { op_count, 100 }, { op_put_if, 60 },
-    { op_swap, 60 },     { op_update, 60 }, { op_tree, 2 },
-    { op_del_range, 4 }, { op_cursors, 3 },
+    { op_put, 300 },     { op_del, 100 },      { op_get, 100 },
+    { op_bound, 100 },   { op_count, 100 },    { op_put_if, 60 },
+    { op_swap, 60 },     { op_update, 60 },    { op_tree, 4 },
+    { op_del_range, 4 }, { op_savepoint, 12 }, { op_cursors, 3 },
 };
 
 static void op_random(struct run *r)
@@ -655,6 +732,8 @@ static void run_end(struct run *r)
     uint64_t dice = below(r, 20);
     quire_rev rev = 0;
 
+    if (below(r, 10) == 0)
+        check_txn(r);
     if (dice == 0) {
         quire_abort(r->txn);
         model_abort(r->model);
@@ -664,12 +743,13 @@ static void run_end(struct run *r)
         CHECK_EQ(rev, model_commit(r->model));
     }
     r->txn = NULL;
+    marks_drop(r, 0);
     check_old(r);
     if (below(r, 40) == 0)
         check_at(r, model_newest(r->model), MODEL_FORWARD);
     if (below(r, 40) == 0)
         check_at(r, below(r, model_newest(r->model) + 1), MODEL_FORWARD);
-    if (below(r, 100) == 0) {
+    if (!r->watched && below(r, 100) == 0) {
         struct quire_verify_report report = { .size = sizeof(report) };
 
         run_close(r);
@@ -739,6 +819,91 @@ static void test_all_operations_against_the_model(void **state)
                   done, revs, nstores);
 }
 
+/* ---- readers beside the writer ---- */
+
+#define READERS 3
+
+struct readers {
+    struct run *run;        /* the writer's; model_at() is anybody's */
+    _Atomic bool stop;      /* atomic: the writer has done */
+    _Atomic uint64_t seeds; /* atomic */
+    _Atomic uint64_t looks; /* atomic: comparisons made */
+};
+
+static void *read_old_revisions(void *arg)
+{
+    struct readers *rd = arg;
+    struct run *run = rd->run;
+    /* relaxed, here and below: counters */
+    uint64_t seed = atomic_fetch_add_explicit(&rd->seeds, 1,
+                                              memory_order_relaxed);
+    struct run mine = { .opt = run->opt, .range = run->range, .rand = seed };
+    bool last = false;
+
+    while (!last) {
+        quire_rev rev = below(&mine, model_newest(run->model) + 1);
+        const struct model_snap *snap = model_at(run->model, rev);
+        struct quire_txn *txn = NULL;
+        char why[MODEL_WHY_CAP] = "";
+        bool same;
+
+        /* acquire: pairs with the release in the test */
+        last = atomic_load_explicit(&rd->stop, memory_order_acquire);
+        CHECK_OK(quire_begin_at(run->db, rev, &txn));
+        for (unsigned i = 0; i < 10; i++) {
+            check_bound(&mine, txn, NULL, snap->trees[0]);
+            check_count(&mine, txn, NULL, snap->trees[0]);
+        }
+        same = model_same(snap, txn, MODEL_FORWARD, why);
+        if (!same)
+            print_error("revision %" PRIu64 ": %s\n", (uint64_t)rev, why);
+        CHECK(same);
+        quire_abort(txn);
+        atomic_fetch_add_explicit(&rd->looks, 1, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+/* All operations, while threads compare old revisions with the model's. */
+static void test_readers_of_old_revisions(void **state)
+{
+    uint64_t total = test_rounds(8000);
+    uint64_t seed = test_seed();
+    pthread_t threads[READERS];
+    struct readers rd;
+    struct run r;
+
+    (void)state;
+    run_init(&r, 4096, test_rand(&seed));
+    run_close(&r);
+    r.opt.flags = 0;
+    r.range = 300;
+    r.watched = true;
+    CHECK_OK(quire_open("db", &r.opt, &r.db));
+    rd.run = &r;
+    atomic_init(&rd.stop, false);
+    atomic_init(&rd.seeds, test_rand(&seed));
+    atomic_init(&rd.looks, 0);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, read_old_revisions, &rd), 0);
+    for (uint64_t done = 0; done < total;) {
+        uint64_t len = 1u << below(&r, 9);
+
+        CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &r.txn));
+        for (uint64_t i = 0; i < len; i++, done++)
+            op_random(&r);
+        run_end(&r);
+    }
+    /* release: pairs with the acquire in read_old_revisions() */
+    atomic_store_explicit(&rd.stop, true, memory_order_release);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    CHECK(atomic_load(&rd.looks) >= READERS);
+    print_message("%" PRIu64 " revisions, %" PRIu64 " looks at old ones\n",
+                  model_newest(r.model), atomic_load(&rd.looks));
+    run_fini(&r);
+}
+
 /* ---- ranges ---- */
 
 /* Of a range that spans most of the file hardly anything is read. */
@@ -772,6 +937,138 @@ static void test_a_range_is_cut_off_unread(void **state)
     CHECK(after.read_bytes - before.read_bytes < after.file_bytes / 10);
     CHECK_OK(quire_tree_count(txn, NULL, &n));
     CHECK_EQ(n, 1000);
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    CHECK_OK(quire_verify(r.db, NULL, NULL, NULL));
+    run_fini(&r);
+}
+
+/* ---- savepoints, one by one ---- */
+
+/* Handles and cursors over a rollback; names; what is gone. */
+static void test_rollback_brings_trees_back(void **state)
+{
+    struct quire_tree *old = NULL, *late = NULL;
+    struct quire_cursor *cur = NULL, *gone = NULL;
+    struct quire_txn *txn = NULL;
+    struct quire_val key, val;
+    quire_savepoint outer = 0, inner = 0;
+    struct run r;
+
+    (void)state;
+    run_init(&r, QUIRE_PAGE_MIN, 1);
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn));
+    CHECK_OK(quire_tree_open(txn, "old", QUIRE_TREE_CREATE, &old));
+    CHECK_OK(quire_put(txn, old, V("k"), V("1"), 0));
+    CHECK_OK(quire_put(txn, NULL, V("d"), V("1"), 0));
+    CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+    CHECK_OK(quire_savepoint_set(txn, &outer));
+    CHECK_OK(quire_put(txn, NULL, V("e"), V("2"), 0));
+    CHECK_OK(quire_cursor_seek(cur, QUIRE_SEEK_EQ, V("e")));
+    CHECK_OK(quire_tree_rename(txn, "old", "new"));
+    CHECK_OK(quire_put(txn, old, V("k"), V("2"), 0));
+    CHECK_OK(quire_savepoint_set(txn, &inner));
+    CHECK_OK(quire_tree_open(txn, "late", QUIRE_TREE_CREATE, &late));
+    CHECK_OK(quire_cursor_open(txn, late, &gone));
+    CHECK_OK(quire_tree_drop(txn, "new"));
+    CHECK_STATUS(quire_get(txn, old, V("k"), &val), QUIRE_MISUSE);
+
+    CHECK_OK(quire_savepoint_rollback(txn, inner));
+    CHECK_STATUS(quire_get(txn, late, V("k"), &val), QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_next(gone), QUIRE_MISUSE);
+    CHECK_STATUS(quire_tree_open(txn, "late", 0, &late), QUIRE_NOTFOUND);
+    CHECK_OK(quire_get(txn, old, V("k"), &val)); /* under its new name */
+    CHECK_MEM_EQ(val.data, "2", 1);
+    CHECK_OK(quire_cursor_get(cur, &key, &val));
+
+    CHECK_OK(quire_tree_drop(txn, "new"));
+    CHECK_OK(quire_savepoint_rollback(txn, outer));
+    CHECK_STATUS(quire_savepoint_rollback(txn, inner), QUIRE_NOTFOUND);
+    CHECK_OK(quire_get(txn, old, V("k"), &val));
+    CHECK_MEM_EQ(val.data, "1", 1);
+    CHECK_STATUS(quire_tree_open(txn, "new", 0, &late), QUIRE_NOTFOUND);
+    CHECK_STATUS(quire_cursor_get(cur, &key, &val), QUIRE_NOTFOUND);
+    CHECK_OK(quire_cursor_prev(cur)); /* from where "e" was */
+    CHECK_OK(quire_cursor_get(cur, &key, &val));
+    CHECK_MEM_EQ(key.data, "d", 1);
+    CHECK_OK(quire_savepoint_release(txn, outer));
+    CHECK_STATUS(quire_savepoint_rollback(txn, outer), QUIRE_NOTFOUND);
+    CHECK_OK(quire_commit(txn, 0, NULL));
+
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn)); /* of the next revision */
+    CHECK_OK(quire_tree_rename(txn, "old", "new"));
+    CHECK_STATUS(quire_tree_rename(txn, "old", "x"), QUIRE_NOTFOUND);
+    CHECK_STATUS(quire_tree_rename(txn, "new", "new"), QUIRE_EXISTS);
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    CHECK_OK(quire_begin_at(r.db, 1, &txn));
+    CHECK_OK(quire_tree_open(txn, "old", 0, &old));
+    CHECK_STATUS(quire_tree_open(txn, "new", 0, &late), QUIRE_NOTFOUND);
+    CHECK_STATUS(quire_savepoint_set(txn, &outer), QUIRE_READONLY);
+    quire_abort(txn);
+    CHECK_OK(quire_begin(r.db, QUIRE_READ, &txn));
+    CHECK_OK(quire_tree_open(txn, "new", 0, &late));
+    CHECK_OK(quire_get(txn, late, V("k"), &val));
+    CHECK_STATUS(quire_tree_open(txn, "old", 0, &old), QUIRE_NOTFOUND);
+    quire_abort(txn);
+    run_fini(&r);
+}
+
+/* Much more than the budget is written after a savepoint, again and again: what
+ * is rolled back returns its memory and its place in the file. */
+static void test_rollback_over_what_was_written_ahead(void **state)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+    struct quire_txn *txn = NULL;
+    quire_savepoint sp = 0;
+    uint64_t size = 0, n = 0, in_use = 0;
+    struct run r;
+    char key[32];
+    struct quire_val k = { key, 0 };
+
+    (void)state;
+    run_init(&r, QUIRE_PAGE_MIN, 1);
+    run_close(&r);
+    r.opt.budget_bytes = QUIRE_BUDGET_MIN;
+    CHECK_OK(quire_open("db", &r.opt, &r.db));
+    gen_bytes(&r.rand, r.buf, RUN_VAL_MAX);
+    CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &txn));
+    for (unsigned i = 0; i < 8000; i++) {
+        k.size = (size_t)snprintf(key, sizeof(key), "%08u", i * 7);
+        CHECK_OK(
+            quire_put(txn, NULL, &k, &(struct quire_val){ r.buf + i, 700 }, 0));
+    }
+    for (unsigned round = 0; round < 6; round++) {
+        if (round == 0) /* then it stays set */
+            CHECK_OK(quire_savepoint_set(txn, &sp));
+        for (unsigned i = 0; i < 12000; i++) {
+            k.size = (size_t)snprintf(key, sizeof(key), "%08u", i * 5);
+            CHECK_OK(quire_put(txn, NULL, &k,
+                               &(struct quire_val){ r.buf + i + round, 900 },
+                               0));
+        }
+        CHECK_OK(quire_put(txn, NULL, V("large"),
+                           &(struct quire_val){ r.buf, RUN_VAL_MAX }, 0));
+        CHECK_OK(quire_stat_get(r.db, &st));
+        CHECK(st.pages_ahead > 0);
+        CHECK(st.pool.resident_peak_bytes <= QUIRE_BUDGET_MIN);
+        CHECK_OK(quire_savepoint_rollback(txn, sp));
+        CHECK_OK(quire_tree_count(txn, NULL, &n));
+        CHECK_EQ(n, 8000);
+        CHECK_OK(quire_stat_get(r.db, &st));
+        if (round == 2) /* leftovers of odd lengths have settled */
+            size = st.file_bytes;
+        if (round > 2) /* the same spans again */
+            CHECK(st.file_bytes <= size + (1 << 20));
+        in_use = st.pool.in_use_bytes;
+        CHECK(in_use <= QUIRE_BUDGET_MIN);
+    }
+    for (unsigned i = 0; i < 8000; i++) {
+        struct quire_val val;
+
+        k.size = (size_t)snprintf(key, sizeof(key), "%08u", i * 7);
+        CHECK_OK(quire_get(txn, NULL, &k, &val));
+        CHECK_EQ(val.size, 700);
+        CHECK_MEM_EQ(val.data, r.buf + i, 700);
+    }
     CHECK_OK(quire_commit(txn, 0, NULL));
     CHECK_OK(quire_verify(r.db, NULL, NULL, NULL));
     run_fini(&r);
@@ -874,7 +1171,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_operations_against_the_model),
+        cmocka_unit_test(test_readers_of_old_revisions),
         cmocka_unit_test(test_a_range_is_cut_off_unread),
+        cmocka_unit_test(test_rollback_brings_trees_back),
+        cmocka_unit_test(test_rollback_over_what_was_written_ahead),
         cmocka_unit_test(test_a_callback_may_not_use_its_transaction),
         cmocka_unit_test(test_arguments_are_checked),
     };

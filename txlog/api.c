@@ -265,6 +265,7 @@ quire_status quire_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
         tx_end(txn);
         return QUIRE_OK;
     }
+    tx_save_end(txn, false);
     return tx_commit(txn, flags, rev);
 }
 
@@ -273,11 +274,58 @@ void quire_abort(struct quire_txn *txn)
     if (txn == NULL || txn_check(txn) != QUIRE_OK)
         return;
     if (txn->write) {
+        tx_save_end(txn, true);
         tr_log_clear(&txn->db->wlog);
         pf_ahead_abort(txn->db->file);
     }
     tx_release(txn);
     tx_end(txn);
+}
+
+quire_status quire_savepoint_set(struct quire_txn *txn, quire_savepoint *sp)
+{
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (sp == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_savepoint_set: sp is NULL");
+    return tx_save_set(txn, sp);
+}
+
+/* The savepoint `sp` of `txn`. */
+static quire_status save_check(struct quire_txn *txn, quire_savepoint sp,
+                               struct tx_save **save)
+{
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    *save = tx_save_find(txn, sp);
+    if (*save == NULL)
+        return ra_fail(QUIRE_NOTFOUND, "there is no savepoint %llu",
+                       (unsigned long long)sp);
+    return QUIRE_OK;
+}
+
+quire_status quire_savepoint_rollback(struct quire_txn *txn, quire_savepoint sp)
+{
+    struct tx_save *save;
+    quire_status rc = save_check(txn, sp, &save);
+
+    if (rc == QUIRE_OK)
+        tx_save_rollback(txn, save);
+    return rc;
+}
+
+quire_status quire_savepoint_release(struct quire_txn *txn, quire_savepoint sp)
+{
+    struct tx_save *save;
+    quire_status rc = save_check(txn, sp, &save);
+
+    if (rc == QUIRE_OK)
+        tx_save_release(txn, save);
+    return rc;
 }
 
 quire_rev quire_txn_rev(const struct quire_txn *txn)
@@ -378,6 +426,26 @@ quire_status quire_tree_drop(struct quire_txn *txn, const char *name)
     if (rc != QUIRE_OK)
         return rc;
     return tx_tree_drop(txn, tree);
+}
+
+quire_status quire_tree_rename(struct quire_txn *txn, const char *name,
+                               const char *to)
+{
+    struct quire_tree *tree;
+    size_t len, to_len;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc == QUIRE_OK)
+        rc = name_check(name, &len);
+    if (rc == QUIRE_OK)
+        rc = name_check(to, &to_len);
+    if (rc != QUIRE_OK)
+        return rc;
+    tx_held_release(txn, &txn->held);
+    rc = tx_tree_get(txn, name, len, false, &tree);
+    if (rc != QUIRE_OK)
+        return rc;
+    return tx_tree_rename(txn, tree, to, to_len);
 }
 
 quire_status quire_tree_next(struct quire_txn *txn, const char *after,

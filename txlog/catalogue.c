@@ -96,6 +96,24 @@ quire_status tx_tree_get(struct quire_txn *txn, const char *name,
     return QUIRE_OK;
 }
 
+void tx_tree_close_cursors(struct quire_txn *txn, const struct quire_tree *tree)
+{
+    struct tx_handle **link = &txn->cursors;
+
+    while (*link != NULL) {
+        struct quire_cursor *cur = (struct quire_cursor *)*link;
+
+        if (cur->tree != tree) {
+            link = &(*link)->next;
+            continue;
+        }
+        *link = cur->h.next;
+        tr_cursor_reset(&cur->cur);
+        tx_held_release(txn, &cur->held);
+        tx_handle_give(txn->db, &txn->db->free_cursors, cur);
+    }
+}
+
 quire_status tx_tree_drop(struct quire_txn *txn, struct quire_tree *tree)
 {
     struct quire *db = txn->db;
@@ -114,22 +132,75 @@ quire_status tx_tree_drop(struct quire_txn *txn, struct quire_tree *tree)
         txn->failed = true; /* the metadata is gone already */
         return rc;
     }
-    for (link = &txn->cursors; *link != NULL;) {
-        struct quire_cursor *cur = (struct quire_cursor *)*link;
-
-        if (cur->tree != tree) {
-            link = &(*link)->next;
-            continue;
-        }
-        *link = cur->h.next;
-        tr_cursor_reset(&cur->cur);
-        tx_held_release(txn, &cur->held);
-        tx_handle_give(db, &db->free_cursors, cur);
-    }
+    tx_tree_close_cursors(txn, tree);
     tr_log_drop_tree(&db->wlog, &tree->tree);
     for (link = &txn->trees; *link != &tree->h; link = &(*link)->next)
         ;
     *link = tree->h.next;
-    tx_handle_give(db, &db->free_trees, tree);
+    if (txn->saves != NULL) { /* its pages may be wanted again */
+        tree->h.magic = 0;
+        tree->h.next = txn->dropped;
+        txn->dropped = &tree->h;
+    } else {
+        tx_handle_give(db, &db->free_trees, tree);
+    }
     return QUIRE_OK;
+}
+
+/* Move an entry of the catalogue from one key to another. */
+static quire_status entry_move(struct quire_txn *txn, char what,
+                               const struct quire_tree *tree, const char *name,
+                               size_t name_len)
+{
+    struct tr_tree *cat = &txn->catalogue;
+    struct tr_leaf leaf = { NULL, 0, false };
+    uint8_t from_buf[QUIRE_NAME_MAX + 1], to_buf[QUIRE_NAME_MAX + 1];
+    struct quire_val from = { from_buf, 0 }, to = { to_buf, 0 }, val;
+    enum pg_entry entry;
+    quire_status rc;
+
+    from.size = tx_catalogue_key(what, tree->name, tree->name_len, from_buf);
+    to.size = tx_catalogue_key(what, name, name_len, to_buf);
+    rc = tr_get(cat, &from, &leaf, &val, &entry);
+    if (rc != QUIRE_OK)
+        return rc == QUIRE_NOTFOUND ? QUIRE_OK : rc;
+    /* Nothing is encoded between here and the put, which needs no scratch. */
+    QUIRE_ASSERT(val.size <= PG_RAW_MAX);
+    memcpy(cat->log->scratch, val.data, val.size);
+    val.data = cat->log->scratch;
+    tr_leaf_release(&txn->db->env, &leaf);
+    rc = tr_put(cat, &to, &val, entry);
+    if (rc == QUIRE_OK)
+        rc = tr_del_moved(cat, &from);
+    return rc;
+}
+
+quire_status tx_tree_rename(struct quire_txn *txn, struct quire_tree *tree,
+                            const char *name, size_t name_len)
+{
+    struct pg_ref root;
+    quire_savepoint sp;
+    quire_status rc;
+
+    rc = root_get(txn, name, name_len, &root);
+    if (rc == QUIRE_OK)
+        return ra_fail(QUIRE_EXISTS, "there is a tree '%s'", name);
+    if (rc != QUIRE_NOTFOUND)
+        return rc;
+    rc = tx_write_room(txn);
+    if (rc == QUIRE_OK)
+        rc = tx_save_set(txn, &sp);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = entry_move(txn, 'r', tree, name, name_len);
+    if (rc == QUIRE_OK)
+        rc = entry_move(txn, 'm', tree, name, name_len);
+    if (rc == QUIRE_OK) {
+        tree->name_len = name_len;
+        memcpy(tree->name, name, name_len + 1);
+    } else {
+        tx_save_rollback(txn, txn->saves);
+    }
+    tx_save_release(txn, txn->saves);
+    return rc;
 }

@@ -133,6 +133,7 @@ struct quire_tree {
     struct tx_handle h;
     struct quire_txn *txn;
     struct tr_tree tree;
+    bool keep;       /* while rolling back: it was open at the savepoint */
     size_t name_len; /* 0: the default tree */
     char name[QUIRE_NAME_MAX + 1];
 };
@@ -148,6 +149,9 @@ struct quire_txn {
     struct tx_handle *trees;   /* opened in it */
     struct tx_handle *cursors; /* opened in it */
     struct tr_leaf held;       /* what quire_get() returned points into it */
+    struct tx_save *saves;     /* savepoints, the newest first */
+    uint64_t nsaves;           /* ever set; the newest one's number */
+    struct tx_handle *dropped; /* trees that a rollback may bring back */
     bool busy;                 /* a callback of quire_update() runs */
     uint8_t key_buf[];         /* pg_key_max() bytes: the key of a get */
 };
@@ -210,6 +214,11 @@ quire_status tx_tree_get(struct quire_txn *txn, const char *name,
                          struct quire_tree **tree) QUIRE_MUST_CHECK;
 quire_status tx_tree_drop(struct quire_txn *txn,
                           struct quire_tree *tree) QUIRE_MUST_CHECK;
+quire_status tx_tree_rename(struct quire_txn *txn, struct quire_tree *tree,
+                            const char *name, size_t name_len) QUIRE_MUST_CHECK;
+/* Close the cursors of `tree`. */
+void tx_tree_close_cursors(struct quire_txn *txn,
+                           const struct quire_tree *tree);
 /* The catalogue's key for a tree: 'r' its root, 'm' its metadata. */
 size_t tx_catalogue_key(char what, const char *name, size_t name_len,
                         uint8_t buf[QUIRE_NAME_MAX + 1]);
@@ -233,6 +242,15 @@ quire_status tx_value_read(struct quire_txn *txn, struct tr_tree *tree,
                            enum pg_entry entry, const struct quire_val *val,
                            uint64_t off, void *buf, size_t cap,
                            uint64_t *size) QUIRE_MUST_CHECK;
+
+/* save.c: savepoints. */
+quire_status tx_save_set(struct quire_txn *txn,
+                         quire_savepoint *sp) QUIRE_MUST_CHECK;
+struct tx_save *tx_save_find(struct quire_txn *txn, quire_savepoint sp);
+void tx_save_rollback(struct quire_txn *txn, struct tx_save *save);
+void tx_save_release(struct quire_txn *txn, struct tx_save *save);
+/* All of them; with `abort` the log of changed pages is not looked at. */
+void tx_save_end(struct quire_txn *txn, bool abort);
 
 /* cond.c: writes that look at the old value first. */
 quire_status tx_put_if(struct quire_txn *txn, struct tr_tree *tree,

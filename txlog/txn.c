@@ -248,6 +248,9 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
     t->write = write;
     t->failed = false;
     t->busy = false;
+    t->saves = NULL;
+    t->nsaves = 0;
+    t->dropped = NULL;
     if (write)
         t->root = db->wroot;
     else if (at != NULL)

@@ -122,6 +122,37 @@ void pf_ahead_abort(struct pf_file *file)
     file->ahead_failed = false;
     file->ahead_unsynced = false;
     file->ahead_bytes = 0;
-    pf_span_give_back(file);
+    pf_span_give_back(file, 0);
+    QUIRE_ASSERT_SLOW(pf_check_file(file));
+}
+
+quire_status pf_ahead_mark(struct pf_file *file, struct pf_ahead_mark *mark)
+{
+    quire_status rc;
+
+    rc = pf_ahead_flush(file);
+    if (rc != QUIRE_OK)
+        return rc;
+    mark->nspans = file->ntxn_spans;
+    mark->off = file->ahead.off;
+    mark->nbytes = file->ahead_bytes;
+    return QUIRE_OK;
+}
+
+void pf_ahead_rewind(struct pf_file *file, const struct pf_ahead_mark *mark)
+{
+    QUIRE_ASSERT(!file->batch_open && mark->nspans <= file->ntxn_spans);
+    /* As in pf_ahead_abort(): ids that were given out are not used again. */
+    file->ahead_pos = ra_round_up(file->ahead_pos, file->geo.block_bytes);
+    pf_out_drop(file);
+    if (file->ahead.off != mark->off ||
+        file->ahead_pos == pf_span_end(&file->ahead)) {
+        /* It goes back; the one before had no room left. */
+        memset(&file->ahead, 0, sizeof(file->ahead));
+        file->ahead_pos = 0;
+        file->ahead_owned = false;
+    }
+    pf_span_give_back(file, mark->nspans);
+    file->ahead_bytes = mark->nbytes; /* sizes the next span */
     QUIRE_ASSERT_SLOW(pf_check_file(file));
 }

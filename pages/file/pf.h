@@ -157,6 +157,20 @@ quire_status pf_ahead_flush(struct pf_file *file) QUIRE_MUST_CHECK;
  * with their epoch raised (retired when it would wrap). Cannot fail. */
 void pf_ahead_abort(struct pf_file *file);
 
+/* A place in what a transaction writes ahead. */
+struct pf_ahead_mark {
+    unsigned nspans; /* that it had taken */
+    uint64_t off;    /* bytes: where the one being filled begins */
+    uint64_t nbytes; /* written ahead so far */
+};
+
+/* Mark the place; what is buffered is written first. Returns as pf_ahead_add().
+ * Going back to it cannot fail: spans taken since are offered again with their
+ * epoch raised; of the one that was being filled what was used stays used. */
+quire_status pf_ahead_mark(struct pf_file *file,
+                           struct pf_ahead_mark *mark) QUIRE_MUST_CHECK;
+void pf_ahead_rewind(struct pf_file *file, const struct pf_ahead_mark *mark);
+
 /* Bytes that the largest batch that can be begun now may have. */
 uint64_t pf_batch_room(struct pf_file *file);
 

@@ -318,8 +318,9 @@ uint64_t pf_span_stream_len(const struct pf_file *file);
 quire_status pf_span_take(struct pf_file *file, uint64_t len,
                           struct pf_span *span) QUIRE_MUST_CHECK;
 
-/* Offer the transaction's spans again, or forget them after its commit. */
-void pf_span_give_back(struct pf_file *file);
+/* Offer the transaction's spans from number `from` on again, or forget them all
+ * after its commit. */
+void pf_span_give_back(struct pf_file *file, unsigned from);
 void pf_span_keep(struct pf_file *file);
 
 /* ---- check.c ---- */

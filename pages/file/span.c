@@ -80,9 +80,9 @@ quire_status pf_span_take(struct pf_file *file, uint64_t len,
     return QUIRE_OK;
 }
 
-void pf_span_give_back(struct pf_file *file)
+void pf_span_give_back(struct pf_file *file, unsigned from)
 {
-    for (unsigned i = 0; i < file->ntxn_spans; i++) {
+    for (unsigned i = from; i < file->ntxn_spans; i++) {
         struct pf_span span = file->txn_spans[i];
 
         /* A span whose epoch would wrap is retired, and when the list is full
@@ -92,7 +92,7 @@ void pf_span_give_back(struct pf_file *file)
         span.epoch++;
         file->free_spans[file->nfree_spans++] = span;
     }
-    file->ntxn_spans = 0;
+    file->ntxn_spans = from;
 }
 
 void pf_span_keep(struct pf_file *file)

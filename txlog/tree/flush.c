@@ -298,6 +298,8 @@ static quire_status spill(struct tr_log *log, uint64_t no, quire_rev birth)
         slot = pg_image_seek(parent, lower.data, lower.size, &found);
     }
     QUIRE_ASSERT(found);
+    QUIRE_ASSERT(parent_no == TR_NONE ||
+                 tr_log_intent(log, parent_no)->level == log->level);
     before = in->ref.id;
     rc = tr_flush(log, no, birth, true, &ref);
     if (rc != QUIRE_OK)
@@ -329,6 +331,8 @@ quire_status tr_spill_one(struct tr_log *log, quire_rev birth,
         in = tr_log_intent(log, no);
         if (in->img == NULL || page_is_plain(in->img))
             continue; /* overflow pages go with their leaf */
+        if (in->holds || in->dropped != 0 || in->level != log->level)
+            continue; /* a savepoint needs it; TR-11 */
         for (i = 0; i < nkeep && keep[i] != in->tree; i++)
             ;
         if (i < nkeep)

@@ -6,6 +6,13 @@
  * they are charged to the budget and never move; free numbers form a list
  * through `parent`.
  *
+ * Savepoints (TR-11). Each version of a changed page carries the number of
+ * savepoints that were open when it was made. Before a page of an outer level
+ * is changed, its bytes are copied under a number of their own, to which the
+ * page points; one that is dropped is only marked. Going back then frees the
+ * newer versions and the newer pages, and takes the older ones up again:
+ * nothing is allocated and nothing can fail.
+ *
  * Structural changes take their segments from the spares, which are reserved
  * before anything is changed (TR-2). What an operation did not need stays for
  * the next one, up to TR_SPARES_MAX.
@@ -103,6 +110,8 @@ quire_status tr_log_adopt(struct tr_log *log, struct tr_tree *tree, void *seg,
     in->img = seg;
     in->tree = tree;
     in->parent = parent;
+    in->older = TR_NONE;
+    in->level = log->level;
     in->seg_bytes = (uint32_t)ra_seg_bytes(log->env->pool, seg);
     in->used = true;
     log->nused++;
@@ -155,6 +164,7 @@ void tr_log_replace(struct tr_log *log, uint64_t no, void *seg)
 {
     struct tr_intent *in = tr_log_intent(log, no);
 
+    QUIRE_ASSERT(in->level == log->level); /* TR-11 */
     log->bytes -= in->seg_bytes;
     ra_seg_free(log->env->pool, in->img);
     in->img = seg;
@@ -163,20 +173,86 @@ void tr_log_replace(struct tr_log *log, uint64_t no, void *seg)
     log->gen++;
 }
 
-void tr_log_drop(struct tr_log *log, uint64_t no)
+/* Give the image of `no` back, and the number. */
+static void log_free(struct tr_log *log, uint64_t no)
 {
     struct tr_intent *in = tr_log_intent(log, no);
 
     QUIRE_ASSERT(in->img != NULL);
-    if (in->tree != NULL && in->tree->last_leaf == no)
-        in->tree->last_leaf = TR_NONE;
     log->bytes -= in->seg_bytes;
     ra_seg_free(log->env->pool, in->img);
     in->img = NULL;
     in->parent = log->free_head;
     log->free_head = no;
     log->nused--;
+}
+
+/* Make `no` its older version. */
+static void log_undo(struct tr_log *log, uint64_t no)
+{
+    struct tr_intent *in = tr_log_intent(log, no);
+    struct tr_intent *older = tr_log_intent(log, in->older);
+    struct tr_intent now = *in;
+
+    *in = *older;
+    in->holds = false;
+    older->img = now.img; /* which goes, with the number that held it */
+    older->seg_bytes = now.seg_bytes;
+    log_free(log, now.older);
+}
+
+quire_status tr_log_own(struct tr_log *log, uint64_t no)
+{
+    struct tr_intent *in = tr_log_intent(log, no);
+    struct tr_intent *older;
+    uint64_t holder = TR_NONE;
+    void *seg = NULL;
+    quire_status rc;
+
+    QUIRE_ASSERT(in->img != NULL && !in->holds && in->dropped == 0);
+    if (in->level == log->level)
+        return QUIRE_OK;
+    rc = QUIRE_POINT_RC(TR_OWN_SEGMENT, QUIRE_NOMEM,
+                        ra_seg_alloc(log->env->pool, in->seg_bytes, &seg));
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = QUIRE_POINT_RC(TR_OWN_INTENT, QUIRE_NOMEM,
+                        tr_log_adopt(log, in->tree, seg, TR_NONE, &holder));
+    if (rc != QUIRE_OK) {
+        ra_seg_free(log->env->pool, seg);
+        return rc;
+    }
+    memcpy(seg, in->img, in->img->used);
+    older = tr_log_intent(log, holder);
+    *older = *in;
+    older->img = seg;
+    older->holds = true;
+    in->older = holder;
+    in->level = log->level;
+    return QUIRE_OK;
+}
+
+void tr_log_drop(struct tr_log *log, uint64_t no)
+{
+    struct tr_intent *in = tr_log_intent(log, no);
+
+    QUIRE_ASSERT(in->img != NULL && !in->holds && in->dropped == 0);
+    if (in->tree != NULL && in->tree->last_leaf == no)
+        in->tree->last_leaf = TR_NONE;
     log->gen++;
+    if (in->level == log->level) {
+        if (in->older == TR_NONE) {
+            log_free(log, no);
+            return;
+        }
+        log_undo(log, no);
+    }
+    in->dropped = log->level;
+}
+
+static bool log_is_live(const struct tr_intent *in)
+{
+    return in->img != NULL && !in->holds && in->dropped == 0;
 }
 
 void tr_log_drop_tree(struct tr_log *log, const struct tr_tree *tree)
@@ -184,14 +260,18 @@ void tr_log_drop_tree(struct tr_log *log, const struct tr_tree *tree)
     for (uint64_t no = 0; no < log->top && log->nused > 0; no++) {
         const struct tr_intent *in = tr_log_intent(log, no);
 
-        if (in->img != NULL && (tree == NULL || in->tree == tree))
+        if (log_is_live(in) && in->tree == tree)
             tr_log_drop(log, no);
     }
 }
 
 void tr_log_clear(struct tr_log *log)
 {
-    tr_log_drop_tree(log, NULL);
+    for (uint64_t no = 0; no < log->top && log->nused > 0; no++) {
+        if (tr_log_intent(log, no)->img != NULL)
+            log_free(log, no);
+    }
+    log->gen++;
     QUIRE_ASSERT(log->nused == 0 && log->bytes == 0);
     tr_log_trim_spares(log);
     /* One slab is kept: the next small transaction allocates nothing for
@@ -201,6 +281,86 @@ void tr_log_clear(struct tr_log *log)
     log->free_head = TR_NONE;
     log->top = 0;
     log->hand = 0;
+    log->level = 0;
+}
+
+/* ---- savepoints ---- */
+
+void tr_log_mark(struct tr_log *log)
+{
+    log->level++;
+}
+
+/* Who is whose parent follows from the entries, and is not kept in versions. */
+static void log_parents(struct tr_log *log)
+{
+    for (uint64_t no = 0; no < log->top; no++) {
+        if (log_is_live(tr_log_intent(log, no)))
+            tr_log_intent(log, no)->parent = TR_NONE;
+    }
+    for (uint64_t no = 0; no < log->top; no++) {
+        const struct tr_intent *in = tr_log_intent(log, no);
+        struct quire_val val;
+        struct pg_ref ref;
+
+        if (!log_is_live(in) || in->img->level == 0)
+            continue;
+        for (unsigned i = 0; i < in->img->n; i++) {
+            if (pg_image_value(in->img, i, &val) != PG_ENTRY_TOMB &&
+                pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK &&
+                ref.intent)
+                tr_log_intent(log, ref.id)->parent = no;
+        }
+    }
+}
+
+void tr_log_rollback(struct tr_log *log, uint32_t level)
+{
+    QUIRE_ASSERT(level > 0 && level <= log->level);
+    for (uint64_t no = 0; no < log->top; no++) {
+        struct tr_intent *in = tr_log_intent(log, no);
+
+        if (in->img == NULL || in->holds)
+            continue;
+        if (in->dropped >= level)
+            in->dropped = 0;
+        while (in->img != NULL && in->level >= level) {
+            if (in->older != TR_NONE)
+                log_undo(log, no);
+            else
+                log_free(log, no);
+        }
+    }
+    log->level = level;
+    log->gen++;
+    log_parents(log);
+}
+
+void tr_log_release(struct tr_log *log, uint32_t level)
+{
+    QUIRE_ASSERT(level > 0 && level <= log->level);
+    log->level = level - 1;
+    log->gen++;
+    for (uint64_t no = 0; no < log->top; no++) {
+        struct tr_intent *in = tr_log_intent(log, no);
+
+        if (in->img == NULL || in->holds)
+            continue;
+        if (in->level >= level) {
+            while (in->older != TR_NONE &&
+                   tr_log_intent(log, in->older)->level >= level - 1) {
+                uint64_t older = in->older;
+
+                in->older = tr_log_intent(log, older)->older;
+                log_free(log, older);
+            }
+            in->level = level - 1;
+        }
+        if (in->dropped >= level) { /* as if dropped only now */
+            in->dropped = 0;
+            tr_log_drop(log, no);
+        }
+    }
 }
 
 quire_status tr_log_reserve(struct tr_log *log, unsigned n, size_t bytes,

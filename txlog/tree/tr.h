@@ -42,6 +42,12 @@ struct tr_intent {
                               free */
     uint64_t count;       /* inner pages: records below (TR-10) */
     uint32_t seg_bytes;   /* what its segment is charged */
+    uint32_t level;       /* savepoints that were open when this version of it
+                             was made (TR-11) */
+    uint32_t dropped;     /* savepoints open when it was dropped; 0: live */
+    uint64_t older;       /* number that holds the version before, which a
+                             savepoint needs; TR_NONE: no savepoint does */
+    bool holds;           /* it is such a version, and nothing else */
     bool used;            /* touched since the spilling hand came by */
     bool written;         /* `ref` is what the commit batch holds of it */
     struct pg_ref ref;    /* the version it was copied from (id PG_ID_NONE: a
@@ -62,6 +68,7 @@ struct tr_log {
     uint64_t nused;              /* changed pages now */
     uint64_t top;                /* numbers ever handed out */
     uint64_t bytes;              /* segments of working images */
+    uint32_t level;              /* savepoints that are open */
     uint64_t gen;                /* grows with every change: cursors compare */
     uint64_t hand;               /* where spilling goes on */
     void *spares[TR_SPARES_MAX]; /* segments for structural changes */
@@ -100,12 +107,24 @@ quire_status tr_log_adopt(struct tr_log *log, struct tr_tree *tree, void *seg,
 /* Exchange the image of `no` for `seg`; the old one is given back. */
 void tr_log_replace(struct tr_log *log, uint64_t no, void *seg);
 
-/* Forget `no` and give its image back. */
+/* Make `no` one that may be changed: where a savepoint needs it as it is, a
+ * copy is kept. The image stays where it is. NOMEM: nothing has changed. */
+quire_status tr_log_own(struct tr_log *log, uint64_t no) QUIRE_MUST_CHECK;
+
+/* Forget `no` and give its image back, unless a savepoint needs it. */
 void tr_log_drop(struct tr_log *log, uint64_t no);
 
-/* Forget those of `tree` (NULL: of all); clear: all of them, and the spares. */
+/* Forget those of `tree`; clear: all of them, savepoints, and the spares. */
 void tr_log_drop_tree(struct tr_log *log, const struct tr_tree *tree);
 void tr_log_clear(struct tr_log *log);
+
+/* Open a savepoint; its number is log->level. Back to savepoint `level`, which
+ * stays open, without those after it: pages are as they were. Release it and
+ * those after it: what was kept for them goes. None of these can fail; trees
+ * forget their last leaf. */
+void tr_log_mark(struct tr_log *log);
+void tr_log_rollback(struct tr_log *log, uint32_t level);
+void tr_log_release(struct tr_log *log, uint32_t level);
 
 /* Make sure that `n` spares of `bytes` each, and numbers for `nnew` new pages,
  * can be had without failing. NOMEM: some may have been added, no harm. */
@@ -200,6 +219,10 @@ quire_status tr_patch(struct tr_tree *tree, const struct quire_val *key,
 
 quire_status tr_del(struct tr_tree *tree,
                     const struct quire_val *key) QUIRE_MUST_CHECK;
+/* The same, but an overflow page of this transaction stays: another entry
+ * names it by now. */
+quire_status tr_del_moved(struct tr_tree *tree,
+                          const struct quire_val *key) QUIRE_MUST_CHECK;
 
 /*
  * Delete the records from `from` on and below `to` (NULL: all that follow);

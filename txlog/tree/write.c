@@ -201,7 +201,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
                        ref.level, page->level);
     if (ref.intent) {
         *no = ref.id;
-        return QUIRE_OK;
+        return tr_log_own(log, *no);
     }
     key.data = log->key_buf;
     key.size = pg_image_key_copy(page, slot, log->key_buf);
@@ -274,7 +274,7 @@ static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
 
     if (tree->root.intent) {
         *no = tree->root.id;
-        return QUIRE_OK;
+        return tr_log_own(tree->log, *no);
     }
     if (tree->root.id == PG_ID_NONE) {
         rc = QUIRE_POINT_RC(
@@ -773,7 +773,8 @@ static void collapse_root(struct tr_tree *tree)
     }
 }
 
-quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
+static quire_status del(struct tr_tree *tree, const struct quire_val *key,
+                        bool moved)
 {
     struct tr_leaf leaf = { NULL, 0, false };
     struct pg_image *img;
@@ -796,7 +797,8 @@ quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
     i = pg_image_seek(img, key->data, key->size, &found);
     if (!found)
         return ra_fail(QUIRE_CORRUPT, "a record is in one descent only");
-    drop_large(tree, img, i);
+    if (!moved)
+        drop_large(tree, img, i);
     pg_work_del(img, i);
     tree->count--;
     count_up(tree->log, path.no[0], false);
@@ -809,6 +811,16 @@ quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
     }
     collapse_root(tree);
     return QUIRE_OK;
+}
+
+quire_status tr_del(struct tr_tree *tree, const struct quire_val *key)
+{
+    return del(tree, key, false);
+}
+
+quire_status tr_del_moved(struct tr_tree *tree, const struct quire_val *key)
+{
+    return del(tree, key, true);
 }
 
 /* ---- deleting a range ---- */
