@@ -107,6 +107,7 @@
     X(TX_SAVE_HANDLE, "txlog/save/handle", MEMORY) \
     X(TX_SAVE_TREES, "txlog/save/trees", MEMORY) \
     X(TX_SAVE_MARK, "txlog/save/mark", SPACE) \
+    X(TR_CUT_NUMBER, "txlog/cut/number", MEMORY) \
     X(TR_CUT_PAGE, "txlog/cut/page", MEMORY) \
     X(TR_MERGE_SPARE, "tree/merge/spare", NOTHING) \
     X(TR_MERGE_SIBLING, "tree/merge/sibling", NOTHING) \

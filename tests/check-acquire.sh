@@ -39,8 +39,10 @@ find alloc cache pages txlog -name '*.c' | LC_ALL=C sort | xargs awk '
         # A new pool has room, or its limits are refused as QUIRE_INVAL.
         except["ra_pool_map_own:ra_pool_reserve"] = 1
         except["ra_pool_map_own:ra_pool_reserve_virtual"] = 1
-        # Everything was reserved before the first page was split (TR-2).
+        # Nothing is reserved after the first page was split (TR-2).
         except["split_path:tr_log_adopt"] = 1
+        # Nor before the first page was cut.
+        except["cut_empty:tr_log_adopt"] = 1
     }
     function finish(    call, key, at, before) {
         while (match(text, pattern)) {

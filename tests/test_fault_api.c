@@ -207,6 +207,41 @@ static void on_begin_at(struct fault_env *e)
         CHECK(e->reader == NULL);
 }
 
+static void on_begin_timed(struct fault_env *e)
+{
+    struct quire_txn *txn = NULL;
+
+    open_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_begin_timed(e->twin.db, QUIRE_WRITE, 0, &txn)))
+        CHECK(txn == NULL);
+    quire_abort(txn);
+}
+
+static void on_begin_at_time(struct fault_env *e)
+{
+    open_shop(e);
+    fault_env_arm(e);
+    if (fault_saw(e, quire_begin_at_time(e->twin.db, INT64_MAX, &e->reader)))
+        CHECK_EQ(quire_txn_rev(e->reader), e->twin.published);
+    else
+        CHECK(e->reader == NULL);
+}
+
+/* The index is asked, not only what was committed last. */
+static void on_begin_at_moment(struct fault_env *e)
+{
+    struct quire_rev_info info = { .size = sizeof(info) };
+
+    open_shop(e);
+    CHECK_OK(quire_rev_info(e->twin.db, 9, &info));
+    fault_env_arm(e);
+    if (fault_saw(e, quire_begin_at_time(e->twin.db, info.time_us, &e->reader)))
+        CHECK(quire_txn_rev(e->reader) >= 9);
+    else
+        CHECK(e->reader == NULL);
+}
+
 static void on_commit(struct fault_env *e)
 {
     write_shop(e);
@@ -456,6 +491,141 @@ static void on_get_many(struct fault_env *e)
     CHECK_STATUS(look[4].status, QUIRE_NOTFOUND);
 }
 
+static void on_get_bound(struct fault_env *e)
+{
+    struct quire_txn *txn = read_shop(e);
+    struct quire_val key = val_of("series/000077+");
+    struct quire_val found = { NULL, 0 };
+    struct quire_val val = { NULL, 0 };
+
+    fault_env_arm(e);
+    if (!fault_saw(
+            e, quire_get_bound(txn, NULL, QUIRE_SEEK_LE, &key, &found, &val)))
+        return;
+    CHECK_EQ(found.size, 13);
+    CHECK_MEM_EQ(found.data, "series/000077", 13);
+    same(want(e, "series/000077"), val.data, val.size, 0);
+}
+
+static void on_count_range(struct fault_env *e)
+{
+    struct quire_txn *txn = read_shop(e);
+    struct quire_val from = val_of("series/000010");
+    struct quire_val to = val_of("series/000190");
+    uint64_t n = 0;
+
+    fault_env_arm(e);
+    if (fault_saw(e, quire_count_range(txn, NULL, &from, &to, &n)))
+        CHECK_EQ(n, 180);
+}
+
+static void on_del_range(struct fault_env *e)
+{
+    struct quire_val from = val_of("series/000010");
+    struct quire_val to = val_of("series/000190");
+    uint64_t n = 0;
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_del_range(e->twin.txn, NULL, &from, &to, &n)))
+        return;
+    CHECK_EQ(n, 180);
+    for (unsigned i = 10; i < 190; i++) {
+        char key[32];
+        struct quire_val k = { key, series_key(i, key, sizeof(key)) };
+
+        CHECK(model_del(e->twin.model, NULL, &k));
+    }
+    fault_saw(e, twin_commit(&e->twin, 0));
+}
+
+/* The value that the calls below store. */
+static const struct quire_val other = { "another value", 13 };
+
+/* The call has stored `other` under `key`: so does the model; commit. */
+static void stored(struct fault_env *e, const char *key)
+{
+    struct quire_val k = val_of(key);
+
+    (void)model_put(e->twin.model, NULL, &k, &other);
+    fault_saw(e, twin_commit(&e->twin, 0));
+}
+
+static void on_put_if(struct fault_env *e)
+{
+    const struct model_rec *r = want(e, "huge");
+    struct quire_val key = val_of("huge");
+    struct quire_val old = { model_val(r), r->val_len };
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (fault_saw(e, quire_put_if(e->twin.txn, NULL, &key, &old, &other)))
+        stored(e, "huge");
+}
+
+static void on_swap(struct fault_env *e)
+{
+    struct quire_val key = val_of("large");
+    static uint8_t buf[20000];
+    uint64_t size = 0;
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_swap(e->twin.txn, NULL, &key, &other, buf,
+                                 sizeof(buf), &size)))
+        return;
+    same(want(e, "large"), buf, size, 0);
+    stored(e, "large");
+}
+
+static int update_small(void *arg, struct quire_update *up,
+                        const struct quire_val *old, struct quire_val *val)
+{
+    struct fault_env *e = arg;
+
+    (void)up;
+    same(want(e, "series/000042"), old->data, old->size, 0);
+    *val = other;
+    return QUIRE_VERDICT_STORE;
+}
+
+static void on_update(struct fault_env *e)
+{
+    struct quire_val key = val_of("series/000042");
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (fault_saw(e, quire_update(e->twin.txn, NULL, &key, update_small, e)))
+        stored(e, "series/000042");
+}
+
+/* The row is for reading; the verdict is what that said. */
+static int update_huge(void *arg, struct quire_update *up,
+                       const struct quire_val *old, struct quire_val *val)
+{
+    struct fault_env *e = arg;
+    static uint8_t buf[300 << 10];
+    uint64_t size = 0;
+    quire_status rc = quire_update_read(up, 1000, buf, sizeof(buf), &size);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    CHECK_EQ(size, old->size);
+    same(want(e, "huge"), buf, sizeof(buf), 1000);
+    *val = other;
+    return QUIRE_VERDICT_STORE;
+}
+
+static void on_update_read(struct fault_env *e)
+{
+    struct quire_val key = val_of("huge");
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (fault_saw(e, quire_update(e->twin.txn, NULL, &key, update_huge, e)))
+        stored(e, "huge");
+}
+
 /* ---- cursors ---- */
 
 static struct quire_cursor *cursor_shop(struct fault_env *e, quire_seek how,
@@ -557,6 +727,61 @@ static void on_cursor_read(struct fault_env *e)
     fault_env_arm(e);
     if (fault_saw(e, quire_cursor_read(cur, 1000, buf, sizeof(buf), &size)))
         same(want(e, "huge"), buf, sizeof(buf), 1000);
+}
+
+static void on_cursor_next_many(struct fault_env *e)
+{
+    static uint8_t buf[QUIRE_PAGE_DEFAULT];
+    struct quire_record records[16];
+    struct quire_cursor *cur = NULL;
+    unsigned total = 0;
+    quire_status rc;
+
+    CHECK_OK(quire_cursor_open(read_shop(e), NULL, &cur));
+    fault_env_arm(e);
+    do {
+        size_t n = 0;
+
+        rc = quire_cursor_next_many(cur, records, ARRAY_LEN(records), buf,
+                                    sizeof(buf), &n);
+        total += rc == QUIRE_OK ? (unsigned)n : 0;
+    } while (rc == QUIRE_OK);
+    if (rc == QUIRE_NOTFOUND)
+        CHECK_EQ(total, NSERIES + 2);
+    else
+        fault_saw(e, rc);
+}
+
+static struct quire_cursor *cursor_write(struct fault_env *e)
+{
+    struct quire_cursor *cur = NULL;
+
+    write_shop(e);
+    CHECK_OK(quire_cursor_open(e->twin.txn, NULL, &cur));
+    return cur;
+}
+
+static void on_cursor_put(struct fault_env *e)
+{
+    struct quire_cursor *cur = cursor_write(e);
+    struct quire_val key = val_of("series/000077+");
+
+    fault_env_arm(e);
+    if (fault_saw(e, quire_cursor_put(cur, &key, &other, 0)))
+        stored(e, "series/000077+");
+}
+
+static void on_cursor_del(struct fault_env *e)
+{
+    struct quire_cursor *cur = cursor_write(e);
+    struct quire_val key = val_of("series/000077");
+
+    CHECK_OK(quire_cursor_seek(cur, QUIRE_SEEK_EQ, &key));
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_cursor_del(cur)))
+        return;
+    CHECK(model_del(e->twin.model, NULL, &key));
+    fault_saw(e, twin_commit(&e->twin, 0));
 }
 
 /* ---- the page cache ---- */
@@ -1013,7 +1238,10 @@ static const struct row rows[] = {
     ROW(quire_close, close, prepare_shop, MAY, true),
     ROW(quire_close_report, close_report, prepare_shop, MAY, true),
     ROW(quire_begin, begin, prepare_shop, MAY, true),
+    ROW(quire_begin_timed, begin_timed, prepare_shop, MAY, true),
     ROW(quire_begin_at, begin_at, prepare_shop, MAY, true),
+    ROW(quire_begin_at_time, begin_at_time, prepare_shop, MAY, true),
+    ROW(quire_begin_at_time, begin_at_moment, prepare_indexed, MAY, true),
     ROW(quire_commit, commit, prepare_shop, MAY, true),
     ROW(quire_commit, commit_nosync, prepare_shop, MAY, true),
     ROW(quire_abort, abort, prepare_shop, SURE, true),
@@ -1035,11 +1263,21 @@ static const struct row rows[] = {
     ROW(quire_get, get, prepare_shop, MAY, true),
     ROW(quire_read, read, prepare_shop, MAY, true),
     ROW(quire_get_many, get_many, prepare_shop, MAY, true),
+    ROW(quire_get_bound, get_bound, prepare_shop, MAY, true),
+    ROW(quire_count_range, count_range, prepare_shop, MAY, true),
+    ROW(quire_del_range, del_range, prepare_shop, MAY, true),
+    ROW(quire_put_if, put_if, prepare_shop, MAY, true),
+    ROW(quire_swap, swap, prepare_shop, MAY, true),
+    ROW(quire_update, update, prepare_shop, MAY, true),
+    ROW(quire_update_read, update_read, prepare_shop, MAY, true),
     ROW(quire_cursor_open, cursor_open, prepare_shop, MAY, true),
     ROW(quire_cursor_close, cursor_close, prepare_shop, SURE, true),
     ROW(quire_cursor_seek, cursor_seek, prepare_shop, MAY, true),
     ROW(quire_cursor_next, cursor_next, prepare_shop, MAY, true),
     ROW(quire_cursor_prev, cursor_prev, prepare_shop, MAY, true),
+    ROW(quire_cursor_next_many, cursor_next_many, prepare_shop, MAY, true),
+    ROW(quire_cursor_put, cursor_put, prepare_shop, MAY, true),
+    ROW(quire_cursor_del, cursor_del, prepare_shop, MAY, true),
     ROW(quire_cursor_get, cursor_get, prepare_shop, MAY, true),
     ROW(quire_cursor_read, cursor_read, prepare_shop, MAY, true),
     ROW(quire_cache_create, cache_create, NULL, MAY, false),

@@ -975,7 +975,8 @@ static quire_status cut_reserve(struct cut *cut, const struct path *left,
         if (rc != QUIRE_OK)
             return rc;
     }
-    rc = tr_log_reserve(tree->log, 0, 0, need);
+    rc = QUIRE_POINT_RC(TR_CUT_NUMBER, QUIRE_NOMEM,
+                        tr_log_reserve(tree->log, 0, 0, need));
     while (rc == QUIRE_OK && cut->npages < need) {
         rc = QUIRE_POINT_RC(TR_CUT_PAGE, QUIRE_NOMEM,
                             ra_seg_alloc(tree->env->pool, cut->page_bytes,
