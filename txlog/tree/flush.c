@@ -32,7 +32,8 @@ static bool write_whole(const struct tr_env *env, const struct tr_intent *in,
     if (page_is_plain(in->img) || in->ref.id == PG_ID_NONE ||
         (in->img->flags & PG_IMAGE_WHOLE) != 0 ||
         env->versioning == QUIRE_VERSIONING_FULL ||
-        in->ref.nchain + 2u > env->window || delta_bytes >= whole)
+        in->ref.nchain + 2u > tr_window(env, in->img->level) ||
+        delta_bytes >= whole)
         return true;
     if (env->versioning == QUIRE_VERSIONING_INCREMENTAL)
         return false;

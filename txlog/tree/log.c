@@ -125,8 +125,9 @@ quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
                           uint64_t parent, uint64_t *no)
 {
     /* Room for a few entries; more is made when it is wanted. */
-    size_t need = pg_work_need(img, log->env->page_bytes / 16,
-                               PG_REF_BYTES(log->env->window - 1));
+    size_t need = pg_work_need(
+        img, log->env->page_bytes / 16,
+        tr_ref_width(log->env, img->level > 0 ? img->level - 1u : 0));
     struct tr_intent *in;
     void *seg = NULL;
     quire_status rc;

@@ -27,6 +27,24 @@ struct tr_env {
     quire_versioning versioning;
 };
 
+/*
+ * Most fragments that a page of `level` is made of. Inner pages change with
+ * every commit, a few entries of many, and are read seldom; so under ADAPTIVE
+ * their chains may be as long as chains can be.
+ */
+static inline unsigned tr_window(const struct tr_env *env, unsigned level)
+{
+    return level > 0 && env->versioning == QUIRE_VERSIONING_ADAPTIVE
+               ? QUIRE_WINDOW_MAX
+               : env->window;
+}
+
+/* Bytes of the widest reference to a page of `level`. */
+static inline size_t tr_ref_width(const struct tr_env *env, unsigned level)
+{
+    return PG_REF_BYTES(tr_window(env, level) - 1);
+}
+
 struct tr_tree;
 
 /* ---- changed pages of one write transaction; owner: the writer ---- */

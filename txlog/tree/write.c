@@ -35,12 +35,6 @@ struct path {
     unsigned height;                 /* level of the root */
 };
 
-/* Bytes of an entry's value that names a changed page. */
-static size_t ref_width(const struct tr_env *env)
-{
-    return PG_REF_BYTES(env->window - 1);
-}
-
 static size_t split_bytes(const struct tr_env *env, unsigned level)
 {
     return level == 0 ? env->page_bytes : 2 * (size_t)env->page_bytes;
@@ -51,12 +45,12 @@ static size_t split_bytes(const struct tr_env *env, unsigned level)
 static size_t full_content(const struct tr_env *env, const struct pg_image *img)
 {
     size_t total = pg_work_content(img);
+    size_t width = img->level > 0 ? tr_ref_width(env, img->level - 1u) : 0;
     struct quire_val val;
 
     for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
-        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
-            val.size < ref_width(env))
-            total += ref_width(env) - val.size + 4; /* 4: it is aligned */
+        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB && val.size < width)
+            total += width - val.size + 4; /* 4: it is aligned */
     }
     return total;
 }
@@ -68,7 +62,7 @@ static size_t seg_bytes(const struct tr_env *env, unsigned level)
                       : 4 * (size_t)env->page_bytes;
 }
 
-/* The reference to changed page `no`, as wide as ref_width(). */
+/* The reference to changed page `no`, as wide as tr_ref_width(). */
 static void intent_ref(struct tr_log *log, uint64_t no, uint8_t *buf)
 {
     struct pg_image *img = tr_log_intent(log, no)->img;
@@ -79,7 +73,7 @@ static void intent_ref(struct tr_log *log, uint64_t no, uint8_t *buf)
     ref.kind = img->kind;
     ref.level = img->level;
     ref.intent = true;
-    memset(buf, 0, ref_width(log->env));
+    memset(buf, 0, tr_ref_width(log->env, img->level));
     pg_ref_encode(&ref, buf);
 }
 
@@ -170,7 +164,7 @@ static quire_status enter_check(const struct tr_env *env,
                                 const struct pg_image *img)
 {
     if ((img->kind != PG_LEAF && img->kind != PG_INNER) ||
-        ref->nchain >= env->window ||
+        ref->nchain >= tr_window(env, img->level) ||
         full_content(env, img) > split_bytes(env, img->level) / 2 * 3)
         return ra_fail(QUIRE_CORRUPT,
                        "page at offset %llu: not one that this store writes",
@@ -205,7 +199,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     }
     key.data = log->key_buf;
     key.size = pg_image_key_copy(page, slot, log->key_buf);
-    rc = make_room(log, parent, key.size, ref_width(tree->env));
+    rc = make_room(log, parent, key.size, tr_ref_width(tree->env, ref.level));
     if (rc != QUIRE_OK)
         return rc;
     page = tr_log_image(log, parent);
@@ -244,7 +238,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
         goto out;
     intent_ref(log, *no, enc);
     val.data = enc;
-    val.size = ref_width(tree->env);
+    val.size = tr_ref_width(tree->env, ref.level);
     if (!pg_work_put(page, &key, &val, PG_ENTRY_PLAIN, NULL)) {
         tr_log_drop(log, *no);
         rc = ra_fail(QUIRE_NOMEM, "no room in a parent page");
@@ -443,7 +437,7 @@ static void split_path(struct tr_tree *tree, const struct path *path,
             tr_log_intent(log, no)->parent = parent;
             intent_ref(log, no, enc);
             val.data = enc;
-            val.size = ref_width(env);
+            val.size = tr_ref_width(env, level);
             ok = pg_work_put(root, &lowest, &val, PG_ENTRY_PLAIN, NULL);
             QUIRE_ASSERT(ok);
             root_is_intent(tree, parent);
@@ -451,7 +445,7 @@ static void split_path(struct tr_tree *tree, const struct path *path,
         tr_log_intent(log, right_no)->parent = parent;
         intent_ref(log, right_no, enc);
         val.data = enc;
-        val.size = ref_width(env);
+        val.size = tr_ref_width(env, level);
         ok = pg_work_put(tr_log_image(log, parent), &sep, &val, PG_ENTRY_PLAIN,
                          NULL);
         QUIRE_ASSERT(ok);
@@ -495,7 +489,7 @@ static quire_status reserve_put(struct tr_tree *tree, const struct path *path,
         }
         level++;
         key_len = sep_len;
-        val_len = ref_width(env);
+        val_len = tr_ref_width(env, level - 1);
     }
     if (!*splits)
         return QUIRE_OK;
@@ -868,7 +862,8 @@ static uint64_t cut_empty(struct cut *cut, unsigned level,
 {
     struct tr_tree *tree = cut->tree;
     uint8_t enc[PG_REF_BYTES_MAX];
-    struct quire_val val = { enc, ref_width(tree->env) };
+    struct quire_val val = { enc, tr_ref_width(tree->env,
+                                               level > 0 ? level - 1 : 0) };
     uint64_t no = TR_NONE;
     void *page;
     bool ok;
@@ -928,7 +923,7 @@ static void cut_run(struct cut *cut, uint64_t no, unsigned from, unsigned to)
         cut_empty(cut, img->level - 1u, &lower, bounded ? &upper : NULL, no),
         enc);
     val.data = enc;
-    val.size = ref_width(tree->env);
+    val.size = tr_ref_width(tree->env, img->level - 1u);
     ok = pg_work_put(img, &lower, &val, PG_ENTRY_PLAIN, NULL);
     QUIRE_ASSERT(ok);
     (void)ok;
@@ -968,10 +963,10 @@ static quire_status cut_reserve(struct cut *cut, const struct path *left,
 
     for (unsigned level = 1; level <= top; level++) {
         rc = make_room(tree->log, left->no[level], key_max,
-                       ref_width(tree->env));
+                       tr_ref_width(tree->env, level - 1));
         if (rc == QUIRE_OK && right != NULL && level < top)
             rc = make_room(tree->log, right->no[level], key_max,
-                           ref_width(tree->env));
+                           tr_ref_width(tree->env, level - 1));
         if (rc != QUIRE_OK)
             return rc;
     }
@@ -1046,7 +1041,7 @@ quire_status tr_del_range(struct tr_tree *tree, const struct quire_val *from,
     cut.tree = tree;
     cut.npages = 0;
     cut.page_bytes = ra_seg_class_bytes(sizeof(struct pg_image) + 1024 +
-                                        ref_width(tree->env) +
+                                        tr_ref_width(tree->env, 1) +
                                         3 * pg_key_max(tree->env->page_bytes));
     if (*ndeleted == tree->count) {
         clear_tree(tree);
