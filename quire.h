@@ -270,7 +270,8 @@ typedef enum quire_versioning {
                                          fragments */
     QUIRE_VERSIONING_ADAPTIVE = 5,    /* INCREMENTAL, but the whole page as
                                          soon as the changes in the chain pass
-                                         half of it */
+                                         half of it; inner pages may have 16
+                                         fragments, whatever `window` says */
 } quire_versioning;
 
 /* Flags of quire_open(). */
@@ -574,6 +575,22 @@ QUIRE_API quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
                                  const struct quire_val *key,
                                  const struct quire_val *val,
                                  unsigned flags) QUIRE_MUST_CHECK;
+
+/* Gives the next `nbytes` bytes of a value: fills all of `buf`, or fails. It
+ * must not use the transaction. */
+typedef quire_status (*quire_read_fn)(void *arg, void *buf, size_t nbytes);
+
+/*
+ * Store a value of `size` bytes under `key` that `read` gives piece by piece,
+ * from its beginning to its end, while this call runs: the value is never in
+ * memory as a whole. Returns as quire_put(), or what `read` said; then nothing
+ * has been stored, and the transaction stands as before the call.
+ */
+QUIRE_API quire_status quire_put_from(struct quire_txn *txn,
+                                      struct quire_tree *tree,
+                                      const struct quire_val *key,
+                                      uint64_t size, quire_read_fn read,
+                                      void *arg) QUIRE_MUST_CHECK;
 
 /* Delete `key`. Returns QUIRE_OK; NOTFOUND; else as quire_put(). */
 QUIRE_API quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,

@@ -362,6 +362,71 @@ static void on_tree_drop(struct fault_env *e)
         fault_saw(e, twin_commit(&e->twin, 0));
 }
 
+static void on_tree_rename(struct fault_env *e)
+{
+    write_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_tree_rename(e->twin.txn, "one", "other")))
+        return;
+    model_tree_rename(e->twin.model, "one", "other");
+    fault_saw(e, twin_commit(&e->twin, 0));
+}
+
+/* Change records, which the model does not learn of: they are undone. */
+static bool change_some(struct fault_env *e)
+{
+    struct quire_val to = val_of("series/000150");
+    struct quire_val from = val_of("series/000020");
+    uint64_t n;
+
+    return fault_saw(e, quire_del_range(e->twin.txn, NULL, &from, &to, &n)) &&
+           fault_saw(e, quire_put(e->twin.txn, NULL, &from, &to, 0)) &&
+           fault_saw(e, quire_tree_drop(e->twin.txn, "one"));
+}
+
+static void on_savepoint_set(struct fault_env *e)
+{
+    quire_savepoint sp;
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_savepoint_set(e->twin.txn, &sp)) || !change_some(e))
+        return;
+    CHECK_OK(quire_savepoint_rollback(e->twin.txn, sp));
+    fault_saw(e, twin_commit(&e->twin, 0));
+}
+
+/* Going back asks for nothing, so that nothing can refuse it. */
+static void on_savepoint_rollback(struct fault_env *e)
+{
+    quire_savepoint sp;
+
+    write_shop(e);
+    CHECK_OK(quire_savepoint_set(e->twin.txn, &sp));
+    CHECK(change_some(e));
+    fault_env_arm(e);
+    CHECK_OK(quire_savepoint_rollback(e->twin.txn, sp));
+    CHECK_OK(quire_savepoint_rollback(e->twin.txn, sp)); /* it stays set */
+    quire_abort(e->twin.txn);
+    e->twin.txn = NULL;
+}
+
+static void on_savepoint_release(struct fault_env *e)
+{
+    quire_savepoint outer, inner;
+
+    write_shop(e);
+    CHECK_OK(quire_savepoint_set(e->twin.txn, &outer));
+    CHECK_OK(quire_savepoint_set(e->twin.txn, &inner));
+    CHECK(change_some(e));
+    fault_env_arm(e);
+    CHECK_OK(quire_savepoint_release(e->twin.txn, inner));
+    CHECK_OK(quire_savepoint_rollback(e->twin.txn, outer));
+    CHECK_OK(quire_savepoint_release(e->twin.txn, outer));
+    quire_abort(e->twin.txn);
+    e->twin.txn = NULL;
+}
+
 static void on_tree_next(struct fault_env *e)
 {
     struct quire_txn *txn = read_shop(e);
@@ -1254,6 +1319,10 @@ static const struct row rows[] = {
     ROW(quire_tree_open, tree_open, prepare_shop, MAY, true),
     ROW(quire_tree_open, tree_create, prepare_shop, MAY, true),
     ROW(quire_tree_drop, tree_drop, prepare_shop, MAY, true),
+    ROW(quire_tree_rename, tree_rename, prepare_shop, MAY, true),
+    ROW(quire_savepoint_set, savepoint_set, prepare_shop, MAY, true),
+    ROW(quire_savepoint_rollback, savepoint_rollback, prepare_shop, SURE, true),
+    ROW(quire_savepoint_release, savepoint_release, prepare_shop, SURE, true),
     ROW(quire_tree_next, tree_next, prepare_shop, MAY, true),
     ROW(quire_tree_count, tree_count, prepare_shop, MAY, true),
     ROW(quire_tree_set_meta, tree_set_meta, prepare_shop, MAY, true),

@@ -614,6 +614,31 @@ quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
     return tx_put(txn, &t->tree, &k, &v, flags);
 }
 
+quire_status quire_put_from(struct quire_txn *txn, struct quire_tree *tree,
+                            const struct quire_val *key, uint64_t size,
+                            quire_read_fn read, void *arg)
+{
+    struct quire_val k;
+    struct quire_tree *t;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (read == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_put_from: read is NULL");
+    rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key->size > pg_key_max(txn->db->env.page_bytes))
+        return key_too_big(txn, key);
+    if (size > QUIRE_VALUE_MAX)
+        return ra_fail(QUIRE_TOOBIG, "a value of %llu bytes; the limit is %llu",
+                       (unsigned long long)size,
+                       (unsigned long long)QUIRE_VALUE_MAX);
+    k = val_plain(key);
+    return tx_put_from(txn, &t->tree, &k, size, read, arg);
+}
+
 quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,
                        const struct quire_val *key)
 {

@@ -5,7 +5,8 @@
  * one overflow page becomes a changed page of its own, written with its leaf;
  * above TX_LARGE_AHEAD, or when it takes several pages, it is written ahead at
  * once, piece by piece from the caller's memory, and after the pieces an index
- * page with their references. Nothing larger than a page is ever held.
+ * page with their references. Nothing larger than a page is ever held. Or the
+ * pieces come from a function of the caller's, one after the other.
  */
 #include <assert.h>
 
@@ -50,18 +51,46 @@ static quire_status ahead_plain(struct quire_txn *txn, enum pg_kind kind,
     return rc;
 }
 
-/* Write all of `val` ahead. */
-static quire_status large_ahead(struct quire_txn *txn,
-                                const struct quire_val *val,
-                                struct pg_large *large)
+/* Where a large value comes from: memory, or the caller's function. */
+struct source {
+    const uint8_t *data; /* NULL: from `read` */
+    quire_read_fn read;
+    void *arg;
+    void *buf; /* PG_OVERFLOW_MAX bytes, for `read` */
+};
+
+/* The next `len` bytes, which are at `off`. */
+static quire_status source_next(struct quire_txn *txn, const struct source *src,
+                                uint64_t off, size_t len, const void **bytes)
+{
+    quire_status rc;
+
+    if (src->data != NULL) {
+        *bytes = src->data + off;
+        return QUIRE_OK;
+    }
+    txn->busy = true;
+    rc = src->read(src->arg, src->buf, len);
+    txn->busy = false;
+    *bytes = src->buf;
+    return rc;
+}
+
+/* Write a value of `size` bytes ahead. What was written of one that fails is
+ * referred to by nothing. */
+static quire_status large_ahead(struct quire_txn *txn, const struct source *src,
+                                uint64_t size, struct pg_large *large)
 {
     struct quire *db = txn->db;
-    size_t npieces = (val->size + PG_OVERFLOW_MAX - 1) / PG_OVERFLOW_MAX;
+    size_t npieces = (size + PG_OVERFLOW_MAX - 1) / PG_OVERFLOW_MAX;
+    const void *bytes = NULL;
     void *index = NULL;
     quire_status rc;
 
     if (npieces == 1) {
-        rc = ahead_plain(txn, PG_OVERFLOW, val->data, val->size, &large->ref);
+        rc = source_next(txn, src, 0, size, &bytes);
+        if (rc == QUIRE_OK)
+            rc = ahead_plain(txn, PG_OVERFLOW, bytes, size, &large->ref);
         goto out;
     }
     rc = QUIRE_POINT_RC(
@@ -70,12 +99,14 @@ static quire_status large_ahead(struct quire_txn *txn,
     if (rc != QUIRE_OK)
         goto out;
     for (size_t i = 0; i < npieces; i++) {
-        size_t off = i * PG_OVERFLOW_MAX;
+        uint64_t off = (uint64_t)i * PG_OVERFLOW_MAX;
+        size_t len = ra_min_u64(size - off, PG_OVERFLOW_MAX);
         struct pg_ovslot slot;
         struct pg_ref ref;
 
-        rc = ahead_plain(txn, PG_OVERFLOW, (const uint8_t *)val->data + off,
-                         ra_min_u64(val->size - off, PG_OVERFLOW_MAX), &ref);
+        rc = source_next(txn, src, off, len, &bytes);
+        if (rc == QUIRE_OK)
+            rc = ahead_plain(txn, PG_OVERFLOW, bytes, len, &ref);
         if (rc != QUIRE_OK)
             goto out;
         slot.id = ref.id;
@@ -150,7 +181,8 @@ static quire_status put_once(struct quire_txn *txn, struct tr_tree *tree,
     if (val->size <= TX_LARGE_AHEAD)
         rc = large_intent(txn, tree, val, &large, &no);
     else
-        rc = large_ahead(txn, val, &large);
+        rc = large_ahead(txn, &(struct source){ .data = val->data }, val->size,
+                         &large);
     if (rc != QUIRE_OK)
         return rc;
     stored.data = enc;
@@ -190,6 +222,48 @@ quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
         if (rc == QUIRE_OK)
             rc = put_once(txn, tree, key, val);
     }
+    return rc;
+}
+
+quire_status tx_put_from(struct quire_txn *txn, struct tr_tree *tree,
+                         const struct quire_val *key, uint64_t size,
+                         quire_read_fn read, void *arg)
+{
+    struct quire *db = txn->db;
+    struct source src = { .read = read, .arg = arg };
+    struct pg_large large = { .size = size, .piece_bytes = PG_OVERFLOW_MAX };
+    uint8_t enc[PG_LARGE_BYTES];
+    struct quire_val val;
+    quire_status rc;
+
+    rc = tx_write_room(txn);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = ra_seg_alloc(db->pool, PG_OVERFLOW_MAX, &src.buf);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (size <= TX_LARGE_AHEAD) { /* nothing is written ahead of so little */
+        val.size = size;
+        rc = source_next(txn, &src, 0, size, &val.data);
+        if (rc == QUIRE_OK)
+            rc = tx_put(txn, tree, key, &val, 0);
+        goto out;
+    }
+    rc = large_ahead(txn, &src, size, &large);
+    if (rc != QUIRE_OK)
+        goto out;
+    val.data = enc;
+    val.size = pg_large_encode(&large, enc);
+    rc = tr_put(tree, key, &val, PG_ENTRY_OVERFLOW);
+    if (rc == QUIRE_NOMEM && !txn->failed) { /* as in tx_put() */
+        rc = tx_spill(txn, 0, false);
+        tr_log_trim_spares(&db->wlog);
+        if (rc == QUIRE_OK)
+            rc = tr_put(tree, key, &val, PG_ENTRY_OVERFLOW);
+    }
+
+out:
+    ra_seg_free(db->pool, src.buf);
     return rc;
 }
 
