@@ -121,6 +121,7 @@
     X(TX_TXN_HANDLE, "txlog/txn/handle", MEMORY) \
     X(TX_TREE_HANDLE, "txlog/tree/handle", MEMORY) \
     X(TX_CURSOR_HANDLE, "txlog/cursor/handle", MEMORY) \
+    X(TX_VALUE_SOURCE, "txlog/value/source", MEMORY) \
     X(TX_VALUE_INDEX, "txlog/value/index", MEMORY) \
     X(TX_VALUE_SEGMENT, "txlog/value/segment", MEMORY) \
     X(TX_VALUE_COPY, "txlog/value/copy", MEMORY) \

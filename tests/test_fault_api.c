@@ -362,6 +362,35 @@ static void on_tree_drop(struct fault_env *e)
         fault_saw(e, twin_commit(&e->twin, 0));
 }
 
+/* Gives bytes that are counted, so that the model can be told. */
+static quire_status give_bytes(void *arg, void *buf, size_t nbytes)
+{
+    uint64_t *at = arg;
+    uint8_t *to = buf;
+
+    for (size_t i = 0; i < nbytes; i++)
+        to[i] = (uint8_t)(*at)++;
+    return QUIRE_OK;
+}
+
+static void on_put_from(struct fault_env *e)
+{
+    static uint8_t whole[600000]; /* three pieces */
+    struct quire_val key = val_of("large/from");
+    struct quire_val val = { whole, sizeof(whole) };
+    uint64_t at = 0;
+
+    for (size_t i = 0; i < sizeof(whole); i++)
+        whole[i] = (uint8_t)i;
+    write_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_put_from(e->twin.txn, NULL, &key, sizeof(whole),
+                                     give_bytes, &at)))
+        return;
+    (void)model_put(e->twin.model, NULL, &key, &val);
+    fault_saw(e, twin_commit(&e->twin, 0));
+}
+
 static void on_tree_rename(struct fault_env *e)
 {
     write_shop(e);
@@ -1328,6 +1357,7 @@ static const struct row rows[] = {
     ROW(quire_tree_set_meta, tree_set_meta, prepare_shop, MAY, true),
     ROW(quire_tree_get_meta, tree_get_meta, prepare_shop, MAY, true),
     ROW(quire_put, put, prepare_shop, MAY, true),
+    ROW(quire_put_from, put_from, prepare_shop, MAY, true),
     ROW(quire_del, del, prepare_shop, MAY, true),
     ROW(quire_get, get, prepare_shop, MAY, true),
     ROW(quire_read, read, prepare_shop, MAY, true),

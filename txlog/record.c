@@ -239,7 +239,8 @@ quire_status tx_put_from(struct quire_txn *txn, struct tr_tree *tree,
     rc = tx_write_room(txn);
     if (rc != QUIRE_OK)
         return rc;
-    rc = ra_seg_alloc(db->pool, PG_OVERFLOW_MAX, &src.buf);
+    rc = QUIRE_POINT_RC(TX_VALUE_SOURCE, QUIRE_NOMEM,
+                        ra_seg_alloc(db->pool, PG_OVERFLOW_MAX, &src.buf));
     if (rc != QUIRE_OK)
         return rc;
     if (size <= TX_LARGE_AHEAD) { /* nothing is written ahead of so little */
