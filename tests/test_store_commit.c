@@ -36,8 +36,8 @@ struct gate {
     unsigned permits;
     unsigned waiting; /* syncs that wait for one */
     unsigned live;    /* threads of a crowd */
-    unsigned fresh;   /* batches written since the last sync began */
     uint64_t writes;  /* of batches */
+    uint64_t over; /* of these: before the crowd, or their commits returned */
     uint64_t syncs;
     int fail; /* errno of the next sync; 0: none */
 };
@@ -67,7 +67,6 @@ static ssize_t gate_pwritev(void *ctx, void *file, const struct iovec *iov,
     if (n < 0 || off < 8192) /* superblocks */
         return n;
     pthread_mutex_lock(&g->lock);
-    g->fresh++;
     g->writes++;
     pthread_cond_broadcast(&g->changed);
     pthread_mutex_unlock(&g->lock);
@@ -77,17 +76,15 @@ static ssize_t gate_pwritev(void *ctx, void *file, const struct iovec *iov,
 static int gate_sync(void *ctx, void *file)
 {
     struct gate *g = ctx;
-    unsigned covered;
     int fail;
 
     pthread_mutex_lock(&g->lock);
-    covered = g->fresh;
-    g->fresh = 0;
     g->waiting++;
     pthread_cond_broadcast(&g->changed);
     while (g->manual && g->permits == 0)
         pthread_cond_wait(&g->changed, &g->lock);
-    while (!g->manual && g->live > covered + g->fresh)
+    /* until every thread of the crowd has written a batch that it waits for */
+    while (!g->manual && g->live > 0 && g->live + g->over > g->writes)
         pthread_cond_wait(&g->changed, &g->lock);
     if (g->manual)
         g->permits--;
@@ -600,6 +597,10 @@ static bool crowd_commit(struct crowd *c, unsigned who, unsigned i)
     c->owner[rev] = (uint8_t)who; /* whose turn it is owns the entry */
     crowd_note(c, &c->tried, CRASH_TRIED, rev);
     rc = quire_commit(txn, flags, &made);
+    pthread_mutex_lock(&c->gate->lock);
+    c->gate->over++;
+    pthread_cond_broadcast(&c->gate->changed);
+    pthread_mutex_unlock(&c->gate->lock);
     if (rc != QUIRE_OK) {
         CHECK(rc == QUIRE_UNDECIDED || rc == QUIRE_POISONED);
         pthread_mutex_lock(&c->lock);
@@ -648,6 +649,7 @@ static void crowd_start(struct crowd *c, struct gate *g,
     for (int i = CRASH_RETURNED; c->rec != NULL && i < CRASH_MARKS; i++)
         crash_mark(c->rec, (enum crash_mark)i, 0);
     g->live = c->nthreads;
+    g->over = g->writes;
     for (unsigned i = 0; i < c->nthreads; i++)
         CHECK_EQ(pthread_create(&threads[i], NULL, crowd_run, c), 0);
     for (unsigned i = 0; i < c->nthreads; i++)
