@@ -263,6 +263,77 @@ static void test_without_background(void **state)
     CHECK_EQ(fault_live_get(&r->fault).threads, 0);
 }
 
+/* Change a record of each page, `n` times. */
+static void commit_all_over(struct quire *db, unsigned n)
+{
+    char key[32], val[100] = "";
+
+    for (unsigned k = 0; k < n; k++) {
+        struct quire_txn *txn;
+
+        CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
+        for (uint64_t i = 0; i < 2000; i += k == 0 ? 1 : 20) {
+            struct quire_val key_val = { key, make_key(i, key) };
+            struct quire_val v = { val, sizeof(val) };
+
+            val[0] = (char)k;
+            CHECK_OK(quire_put(txn, NULL, &key_val, &v, 0));
+        }
+        CHECK_OK(quire_commit(txn, 0, NULL));
+    }
+}
+
+static uint64_t scan(struct quire_txn *txn)
+{
+    struct quire_cursor *cur;
+    uint64_t n = 0;
+
+    CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+    while (quire_cursor_next(cur) == QUIRE_OK)
+        n++;
+    quire_cursor_close(cur);
+    return n;
+}
+
+static struct quire_stat stat_of(struct quire *db)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+
+    CHECK_OK(quire_stat_get(db, &st));
+    return st;
+}
+
+/* What a commit supersedes gives its memory back, far below the budget; but
+ * not what an open revision reads. */
+static void test_superseded_pages_leave(void **state)
+{
+    struct rig *r = *state;
+    struct quire_options opt = r->opt;
+    struct quire *db;
+    struct quire_txn *old;
+    uint64_t pages, bytes, misses;
+
+    opt.budget_bytes = UINT64_C(256) << 20;
+    opt.flags = QUIRE_NOBACKGROUND;
+    CHECK_OK(quire_open("large", &opt, &db));
+    commit_all_over(db, 20);
+    pages = stat_of(db).cache.pages;
+    bytes = stat_of(db).pool.in_use_bytes;
+    CHECK(pages > 10); /* the newest revision stays */
+    commit_all_over(db, 300);
+    CHECK(stat_of(db).cache.pages <= 2 * pages);
+    CHECK(stat_of(db).pool.in_use_bytes <= 2 * bytes);
+
+    CHECK_OK(quire_begin(db, QUIRE_READ, &old));
+    CHECK_EQ(scan(old), 2000);
+    commit_all_over(db, 20);
+    misses = stat_of(db).cache.misses;
+    CHECK_EQ(scan(old), 2000);
+    CHECK_EQ(stat_of(db).cache.misses, misses);
+    quire_abort(old);
+    CHECK_OK(quire_close(db));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -273,6 +344,7 @@ int main(void)
         TEST(test_value_larger_than_memory),
         TEST(test_everything_pinned),
         TEST(test_without_background),
+        TEST(test_superseded_pages_leave),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,8 @@
  *   3. The batch: each tree's changed pages, children first; their roots into
  *      the catalogue, in place; the catalogue's and the system tree's pages; the
  *      commit record. One write.
- *   4. The written pages go to the cache, as far as memory allows.
+ *   4. The written pages go to the cache, as far as memory allows; those that
+ *      they supersede leave it, unless an open revision may read them.
  *   5. The new root is the writer's root, and the turn goes to the next writer.
  *   6. The sync: of this revision, or un-synced, of the last one that was to be
  *      synced. Threads that come here while one runs share the next.
@@ -264,6 +265,7 @@ static void written(struct quire *db, const struct pf_record *rec,
                     const struct tx_root *root, bool synced)
 {
     tx_rev_note(db, rec);
+    tx_needed_note(db);
     tr_log_finish(&db->wlog);
     db->last = *rec;
     db->wroot = *root;

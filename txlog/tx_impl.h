@@ -98,6 +98,10 @@ struct quire {
     struct tx_handle *free_txns;    /* under handles_lock */
     struct tx_handle *free_trees;   /* under handles_lock */
     struct tx_handle *free_cursors; /* under handles_lock */
+    /* Read transactions, and the newest revision that one began with since
+     * there was none; atomic, relaxed: they decide what stays cached only. */
+    _Atomic uint64_t open_reads;
+    _Atomic uint64_t newest_read;
     uint64_t open_txns; /* transactions, and calls that begin or sync; under
                            handles_lock */
     bool closing;       /* under handles_lock */
@@ -195,6 +199,8 @@ void tx_end(struct quire_txn *txn);
 /* A call that must not meet a closing store: MISUSE if it is one. */
 quire_status tx_enter(struct quire *db) QUIRE_MUST_CHECK;
 void tx_leave(struct quire *db);
+/* Tell the log of changed pages which superseded ones may still be read. */
+void tx_needed_note(struct quire *db);
 void tx_held_release(struct quire_txn *txn, struct tr_leaf *held);
 
 /* Write changed pages ahead until they take no more than `keep_bytes`; with

@@ -199,6 +199,38 @@ void tx_leave(struct quire *db)
     ra_mutex_unlock(&db->handles_lock);
 }
 
+/* A read transaction begins at `rev`, and ends. */
+static void reads_enter(struct quire *db, quire_rev rev)
+{
+    /* relaxed, all: at worst a page is loaded again */
+    uint64_t newest = atomic_load_explicit(&db->newest_read,
+                                           memory_order_relaxed);
+
+    atomic_fetch_add_explicit(&db->open_reads, 1, memory_order_relaxed);
+    while (newest < rev && !atomic_compare_exchange_weak_explicit(
+                               &db->newest_read, &newest, rev,
+                               memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+static void reads_leave(struct quire *db)
+{
+    /* relaxed, both: as above */
+    if (atomic_fetch_sub_explicit(&db->open_reads, 1, memory_order_relaxed) ==
+        1)
+        atomic_store_explicit(&db->newest_read, 0, memory_order_relaxed);
+}
+
+void tx_needed_note(struct quire *db)
+{
+    /* relaxed, both: as above */
+    db->wlog.needed = atomic_load_explicit(&db->open_reads,
+                                           memory_order_relaxed) == 0
+                          ? 0
+                          : atomic_load_explicit(&db->newest_read,
+                                                 memory_order_relaxed);
+}
+
 void tx_held_release(struct quire_txn *txn, struct tr_leaf *held)
 {
     tr_leaf_release(&txn->db->env, held);
@@ -257,6 +289,10 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
         t->root = *at;
     else
         tx_root_load(db, &t->root);
+    if (write)
+        tx_needed_note(db);
+    else
+        reads_enter(db, t->root.rev);
     tr_tree_init(&t->catalogue, &db->env, wlog, &t->root.catalogue);
     tr_tree_init(&t->system, &db->env, wlog, &t->root.system);
     t->trees = NULL;
@@ -301,6 +337,8 @@ void tx_end(struct quire_txn *txn)
 {
     struct quire *db = txn->db;
 
+    if (!txn->write)
+        reads_leave(db);
     tx_handle_give(db, &db->free_txns, txn);
     tx_leave(db);
 }

@@ -112,6 +112,8 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
     rc = sink(env->file, &frag, &ref);
     if (rc != QUIRE_OK)
         return rc;
+    in->before = in->ref.id;
+    in->before_birth = in->ref.birth;
     in->ref = ref;
     memcpy(in->sums, frag.sums, sizeof(in->sums));
     in->written = true;
@@ -152,6 +154,15 @@ static void to_cache(struct tr_log *log, const struct tr_intent *in, bool evict)
         QUIRE_POINT_RC(TR_CACHE_INSERT, QUIRE_NOMEM,
                        pc_insert(env->cache, in->ref.id, &page)) != QUIRE_OK)
         ra_seg_free(env->pool, seg);
+}
+
+/* The version before a written page makes room, unless an open revision may
+ * read it: else the newest images would displace pages in use, or take fresh
+ * memory while those that nobody wants keep theirs. */
+static void superseded(struct tr_log *log, const struct tr_intent *in)
+{
+    if (in->before != PG_ID_NONE && in->before_birth > log->needed)
+        (void)pc_remove(log->env->cache, in->before); /* or it is not there */
 }
 
 static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
@@ -249,8 +260,15 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
     if (rc != QUIRE_OK)
         return rc;
     *ref = in->ref;
-    if (ahead)
+    if (ahead) {
+        /* An abort would need it again: so it only goes before others. What
+         * this transaction itself wrote ahead is read by nobody. */
+        if (in->before_birth == birth)
+            superseded(log, in);
+        else if (in->before != PG_ID_NONE && in->before_birth > log->needed)
+            pc_demote(log->env->cache, in->before);
         to_cache(log, in, false);
+    }
     return QUIRE_OK;
 }
 
@@ -354,8 +372,10 @@ void tr_log_finish(struct tr_log *log)
     for (uint64_t no = 0; no < log->top; no++) {
         struct tr_intent *in = tr_log_intent(log, no);
 
-        if (in->img != NULL && in->written)
-            to_cache(log, in, in->img->level > 0);
+        if (in->img == NULL || !in->written)
+            continue;
+        superseded(log, in);
+        to_cache(log, in, in->img->level > 0);
     }
     tr_log_clear(log);
 }

@@ -71,6 +71,9 @@ struct tr_intent {
     struct pg_ref ref;    /* the version it was copied from (id PG_ID_NONE: a
                               new page), then the one written */
     uint64_t sums[PG_CHAIN_MAX]; /* checksums of ref's links */
+    pg_id before;                /* when written: the version it supersedes; or
+                               PG_ID_NONE */
+    quire_rev before_birth;      /* its revision */
 };
 
 #define TR_SLAB_BYTES ((size_t)64 << 10)
@@ -89,6 +92,8 @@ struct tr_log {
     uint32_t level;              /* savepoints that are open */
     uint64_t gen;                /* grows with every change: cursors compare */
     uint64_t hand;               /* where spilling goes on */
+    quire_rev needed;            /* no open revision is newer: what was born
+                                    after it, and is superseded, nobody reads */
     void *spares[TR_SPARES_MAX]; /* segments for structural changes */
     size_t spare_bytes[TR_SPARES_MAX];
     unsigned nspares;
