@@ -341,7 +341,7 @@ crash: ## the long form of the crash, kill and fault tests
 # How many operations the mixed test of a soak makes.
 SOAK_OPS ?= 10000000
 
-soak: ## transactions of 4 GiB, values of 1 GiB (12 GiB of disk), SOAK_OPS (10 million) random operations
+soak: ## transactions of 4 GiB, values of 1 GiB (30 GiB of disk), SOAK_OPS (10 million) random operations
 	@QUIRE_SOAK=long OPS=$(SOAK_OPS) $(SUBMAKE) $(CHECK_CONFIG) TEST_CHECKS= \
 	    TEST_TIMEOUT=14400 TESTS='test_store_ops test_store_large' run-tests
 
