@@ -797,8 +797,9 @@ quire_cursor_open(struct quire_txn *txn, struct quire_tree *tree,
 /* NULL is accepted; a closed cursor is ignored. */
 QUIRE_API void quire_cursor_close(struct quire_cursor *cur);
 
-/* Move to the record that `how` and `key` name. NOTFOUND: there is none, and
- * the cursor is on no record. Also NOMEM, IO, CORRUPT. */
+/* Move to the record that `how` and `key` name; `key` may be what this cursor
+ * has returned. NOTFOUND: there is none, and the cursor is on no record. NOMEM,
+ * IO, CORRUPT: it is on no record either. */
 QUIRE_API quire_status
 quire_cursor_seek(struct quire_cursor *cur, quire_seek how,
                   const struct quire_val *key) QUIRE_MUST_CHECK;
@@ -812,8 +813,8 @@ QUIRE_API quire_status quire_cursor_prev(struct quire_cursor *cur)
 
 /*
  * The record under the cursor, without a copy; `key` or `val` may be NULL.
- * Valid until the next call on this cursor, or the next put or delete in its
- * transaction.
+ * Valid until the next call on this cursor, or the next call that changes
+ * something in its transaction, sets a savepoint or creates a tree.
  *
  * Returns: QUIRE_OK; NOTFOUND (on no record, or its record was deleted);
  *          TOOBIG: *key is set, val->data is NULL, val->size the length: use

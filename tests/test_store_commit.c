@@ -947,6 +947,16 @@ static void *moved_commit(void *arg)
 
 /* A write transaction moves between threads; the one that used it last may not
  * begin another, the others wait. */
+/* Born where the thread that wrote last has died: it is another one. */
+static void *moved_other(void *arg)
+{
+    const struct moved *m = arg;
+    struct quire_txn *txn;
+
+    CHECK_STATUS(quire_begin_timed(m->db, QUIRE_WRITE, 0, &txn), QUIRE_TIMEOUT);
+    return NULL;
+}
+
 static void test_transaction_moves(void **state)
 {
     struct rig r;
@@ -960,6 +970,8 @@ static void test_transaction_moves(void **state)
     CHECK_OK(quire_begin(r.db, QUIRE_WRITE, &m.txn));
     CHECK_STATUS(quire_begin(r.db, QUIRE_WRITE, &txn), QUIRE_MISUSE);
     CHECK_EQ(pthread_create(&thread, NULL, moved_run, &m), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, moved_other, &m), 0);
     CHECK_EQ(pthread_join(thread, NULL), 0);
     CHECK_STATUS(quire_begin_timed(r.db, QUIRE_WRITE, 0, &txn), QUIRE_TIMEOUT);
     CHECK_STATUS(quire_begin_timed(r.db, QUIRE_WRITE, 1, &txn), QUIRE_TIMEOUT);

@@ -426,6 +426,100 @@ static void test_many_read_error(void **state)
     CHECK_OK(quire_open("db", &r->opt, &r->db));
 }
 
+/* A scan that fails goes on at the record that it could not have. */
+static void test_many_scan_goes_on(void **state)
+{
+    static uint8_t val[30000];
+    struct rig *r = *state;
+    uint64_t rng = test_seed();
+    struct quire_txn *txn = begin(r->db, QUIRE_WRITE);
+    struct quire_record recs[4];
+    uint8_t buf[QUIRE_PAGE_MIN / 8];
+    struct quire_cursor *cur;
+    struct fault fault;
+    unsigned seen, failed = 0;
+    size_t n;
+
+    for (size_t i = 0; i < sizeof(val); i++)
+        val[i] = (uint8_t)test_rand(&rng);
+    for (unsigned i = 0; i < 6; i++) {
+        uint8_t k[2] = { 'k', (uint8_t)('0' + i) };
+        struct quire_val v = { val, i == 0 ? 5 : 20000 + i * 1000 };
+
+        CHECK_OK(quire_put(txn, NULL, &(struct quire_val){ k, 2 }, &v, 0));
+    }
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    fault_init(&fault, r->opt.io, NULL);
+    r->opt.io = &fault.io;
+    for (unsigned kind = QUIRE_READ; kind <= QUIRE_WRITE; kind++) {
+        for (unsigned at = 0; at < 6; at++) {
+            CHECK_OK(quire_close(r->db));
+            CHECK_OK(quire_open("db", &r->opt, &r->db));
+            txn = begin(r->db, kind);
+            CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+            for (seen = 0; seen < 6;) {
+                quire_status rc;
+
+                if (seen == at)
+                    fault_arm(&fault, FAULT_BIT(FAULT_PREAD), 1, EIO,
+                              FAULT_ONCE);
+                rc = quire_cursor_next_many(cur, recs, 4, buf, sizeof(buf), &n);
+                fault_heal(&fault);
+                if (rc != QUIRE_OK) {
+                    CHECK_STATUS(rc, QUIRE_IO);
+                    CHECK_EQ(n, 0);
+                    failed++;
+                    rc = quire_cursor_next_many(cur, recs, 4, buf, sizeof(buf),
+                                                &n);
+                }
+                CHECK_OK(rc);
+                CHECK_EQ(n, 1);
+                CHECK_EQ(((const char *)recs[0].key.data)[1],
+                         (int)('0' + seen));
+                seen++;
+            }
+            CHECK_STATUS(
+                quire_cursor_next_many(cur, recs, 4, buf, sizeof(buf), &n),
+                QUIRE_NOTFOUND);
+            quire_abort(txn);
+        }
+    }
+    CHECK(failed >= 10);
+    CHECK_OK(quire_close(r->db));
+    fault_fini(&fault);
+    r->opt.io = mem_disk_io(r->disk);
+    CHECK_OK(quire_open("db", &r->opt, &r->db));
+}
+
+/* What a call has returned may be the key of the next, though its page could
+ * be evicted while another is loaded: the budget is far below the data. */
+static void test_many_key_from_before(void **state)
+{
+    struct rig *r = *state;
+    struct quire_txn *txn = begin(r->db, QUIRE_WRITE);
+    struct quire_val key = { "", 0 }, val;
+    struct quire_cursor *cur;
+    uint64_t n = 0, count;
+
+    fill(txn, NULL, 0, 1);
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    txn = begin(r->db, QUIRE_READ);
+    CHECK_OK(quire_tree_count(txn, NULL, &count));
+    while (quire_get_bound(txn, NULL, QUIRE_SEEK_GT, &key, &key, NULL) ==
+           QUIRE_OK)
+        n++;
+    CHECK_EQ(n, count);
+    CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+    key = (struct quire_val){ "", 0 };
+    for (n = 0; quire_cursor_seek(cur, QUIRE_SEEK_GT, &key) == QUIRE_OK; n++) {
+        quire_status rc = quire_cursor_get(cur, &key, &val);
+
+        CHECK(rc == QUIRE_OK || rc == QUIRE_TOOBIG);
+    }
+    CHECK_EQ(n, count);
+    quire_abort(txn);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -435,6 +529,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_misuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_scan_calls, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_scan_goes_on, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_many_key_from_before, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_many_read_error, setup, teardown),
     };
 

@@ -1122,6 +1122,8 @@ static void test_a_callback_may_not_use_its_transaction(void **state)
     CHECK_OK(quire_cursor_open(m.txn, NULL, &m.cur));
     CHECK_OK(quire_update(m.txn, NULL, V("k"), misuse_cb, &m));
     CHECK_STATUS(quire_update_read(NULL, 0, NULL, 0, &size), QUIRE_MISUSE);
+    /* kept by the callback, which has returned */
+    CHECK_STATUS(quire_update_read(m.up, 0, NULL, 0, &size), QUIRE_MISUSE);
     CHECK_OK(quire_get(m.txn, NULL, V("k"), &val));
     CHECK_EQ(val.size, 3);
     CHECK_MEM_EQ(val.data, "new", 3);

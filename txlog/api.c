@@ -657,20 +657,28 @@ quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,
     return tx_del(txn, &t->tree, &k);
 }
 
-quire_status quire_get(struct quire_txn *txn, struct quire_tree *tree,
-                       const struct quire_val *key, struct quire_val *val)
+/* The page that the last call has returned, which this call's key may lie in:
+ * it is let go when the key has been used. */
+static struct tr_leaf held_take(struct quire_txn *txn)
+{
+    static const struct tr_leaf nothing = { NULL, 0, false };
+    struct tr_leaf held = txn->held;
+
+    txn->held = nothing;
+    return held;
+}
+
+static quire_status get_record(struct quire_txn *txn, struct quire_tree *tree,
+                               const struct quire_val *key,
+                               struct quire_val *val)
 {
     struct tr_leaf leaf = { NULL, 0, false };
     struct tr_leaf page = { NULL, 0, false };
     struct quire_tree *t;
     struct quire_val k, v;
     enum pg_entry entry;
-    quire_status rc = txn_check(txn);
+    quire_status rc;
 
-    if (rc != QUIRE_OK)
-        return rc;
-    if (val == NULL)
-        return ra_fail(QUIRE_MISUSE, "quire_get: val is NULL");
     rc = record_check(txn, tree, key, &t);
     if (rc != QUIRE_OK)
         return rc;
@@ -687,6 +695,22 @@ quire_status quire_get(struct quire_txn *txn, struct quire_tree *tree,
         txn->held = page;
         tx_held_release(txn, &leaf);
     }
+    return rc;
+}
+
+quire_status quire_get(struct quire_txn *txn, struct quire_tree *tree,
+                       const struct quire_val *key, struct quire_val *val)
+{
+    struct tr_leaf before;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (val == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_get: val is NULL");
+    before = held_take(txn);
+    rc = get_record(txn, tree, key, val);
+    tx_held_release(txn, &before);
     return rc;
 }
 
@@ -715,23 +739,17 @@ static quire_status value_read(struct quire_txn *txn, struct quire_tree *t,
     return rc;
 }
 
-quire_status quire_get_bound(struct quire_txn *txn, struct quire_tree *tree,
-                             quire_seek how, const struct quire_val *key,
-                             struct quire_val *found, struct quire_val *val)
+static quire_status get_bound(struct quire_txn *txn, struct quire_tree *tree,
+                              quire_seek how, const struct quire_val *key,
+                              struct quire_val *found, struct quire_val *val)
 {
     struct tr_leaf page = { NULL, 0, false };
     struct quire_val k = { "", 0 }, at, v;
     struct quire_tree *t;
     struct tr_cursor cur;
     enum pg_entry entry;
-    quire_status rc = txn_check(txn);
+    quire_status rc;
 
-    if (rc != QUIRE_OK)
-        return rc;
-    if (found == NULL && val == NULL)
-        return ra_fail(QUIRE_MISUSE, "quire_get_bound: nothing is asked for");
-    if ((unsigned)how > QUIRE_SEEK_LT)
-        return ra_fail(QUIRE_INVAL, "seek: mode %d", (int)how);
     if (how == QUIRE_SEEK_FIRST || how == QUIRE_SEEK_LAST)
         key = &k;
     rc = record_check(txn, tree, key, &t);
@@ -767,6 +785,25 @@ quire_status quire_get_bound(struct quire_txn *txn, struct quire_tree *tree,
 
 out:
     tr_cursor_reset(&cur);
+    return rc;
+}
+
+quire_status quire_get_bound(struct quire_txn *txn, struct quire_tree *tree,
+                             quire_seek how, const struct quire_val *key,
+                             struct quire_val *found, struct quire_val *val)
+{
+    struct tr_leaf before;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (found == NULL && val == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_get_bound: nothing is asked for");
+    if ((unsigned)how > QUIRE_SEEK_LT)
+        return ra_fail(QUIRE_INVAL, "seek: mode %d", (int)how);
+    before = held_take(txn);
+    rc = get_bound(txn, tree, how, key, found, val);
+    tx_held_release(txn, &before);
     return rc;
 }
 
@@ -810,6 +847,7 @@ quire_status quire_read(struct quire_txn *txn, struct quire_tree *tree,
                         const struct quire_val *key, uint64_t off, void *buf,
                         size_t cap, uint64_t *size)
 {
+    struct tr_leaf before;
     struct quire_tree *t;
     struct quire_val k;
     quire_status rc = txn_check(txn);
@@ -818,11 +856,14 @@ quire_status quire_read(struct quire_txn *txn, struct quire_tree *tree,
         return rc;
     if (size == NULL || (buf == NULL && cap > 0))
         return ra_fail(QUIRE_MISUSE, "quire_read: a NULL argument");
+    before = held_take(txn);
     rc = record_check(txn, tree, key, &t);
-    if (rc != QUIRE_OK)
-        return rc;
-    k = val_plain(key);
-    return value_read(txn, t, &k, off, buf, cap, size);
+    if (rc == QUIRE_OK) {
+        k = val_plain(key);
+        rc = value_read(txn, t, &k, off, buf, cap, size);
+    }
+    tx_held_release(txn, &before);
+    return rc;
 }
 
 /* Some look-ups: those over resident pages together, the rest one by one. */
@@ -858,6 +899,7 @@ static quire_status lookups_some(struct quire_txn *txn, struct quire_tree *t,
 quire_status quire_get_many(struct quire_txn *txn, struct quire_tree *tree,
                             struct quire_lookup *lookups, size_t nlookups)
 {
+    struct tr_leaf before;
     struct quire_tree *t;
     quire_status rc = txn_check(txn);
 
@@ -865,11 +907,12 @@ quire_status quire_get_many(struct quire_txn *txn, struct quire_tree *tree,
         return rc;
     if (lookups == NULL && nlookups > 0)
         return ra_fail(QUIRE_MISUSE, "quire_get_many: lookups is NULL");
-    tx_held_release(txn, &txn->held);
+    before = held_take(txn);
     rc = tree_check(txn, tree, &t);
     for (size_t i = 0; i < nlookups && rc == QUIRE_OK; i += TR_MANY_MAX)
         rc = lookups_some(txn, t, lookups + i,
                           (unsigned)ra_min_u64(nlookups - i, TR_MANY_MAX));
+    tx_held_release(txn, &before);
     return rc;
 }
 
@@ -1097,6 +1140,7 @@ quire_status quire_cursor_next_many(struct quire_cursor *cur,
                                     struct quire_record *records, size_t cap,
                                     void *buf, size_t buf_bytes, size_t *n)
 {
+    struct tr_cursor before;
     struct quire_val key, val;
     enum pg_entry entry;
     quire_status rc = cursor_check(cur);
@@ -1112,18 +1156,25 @@ quire_status quire_cursor_next_many(struct quire_cursor *cur,
                        "records, %zu bytes of keys; at least 1 and %zu",
                        cap, buf_bytes,
                        pg_key_max(cur->txn->db->env.page_bytes));
+    tr_cursor_save(&cur->cur, &before, buf);
     rc = tr_cursor_step(&cur->cur, true);
-    if (rc != QUIRE_OK)
+    if (rc != QUIRE_OK) {
+        tr_cursor_forget(&before);
         return rc;
+    }
     *n = tr_cursor_records(&cur->cur, records, cap, buf, buf_bytes);
-    if (*n > 0)
+    if (*n > 0) {
+        tr_cursor_forget(&before);
         return QUIRE_OK;
+    }
     rc = tr_cursor_get(&cur->cur, &key, &val, &entry);
-    if (rc != QUIRE_OK)
+    if (rc == QUIRE_OK)
+        rc = tx_value_hold(cur->txn, &cur->tree->tree, entry, &val, &cur->held);
+    if (rc != QUIRE_OK && rc != QUIRE_TOOBIG) {
+        tr_cursor_restore(&cur->cur, &before, buf); /* it has not moved */
         return rc;
-    rc = tx_value_hold(cur->txn, &cur->tree->tree, entry, &val, &cur->held);
-    if (rc != QUIRE_OK && rc != QUIRE_TOOBIG)
-        return rc;
+    }
+    tr_cursor_forget(&before);
     memcpy(buf, key.data, key.size);
     records[0].key.data = buf;
     records[0].key.size = key.size;

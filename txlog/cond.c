@@ -9,7 +9,7 @@
 #include "txlog/tx_impl.h"
 
 /* A record as it is before the write. */
-struct old {
+struct tx_old {
     bool exists;
     enum pg_entry entry;
     struct quire_val val; /* what stands in the leaf */
@@ -18,13 +18,7 @@ struct old {
     struct tr_leaf page; /* the overflow page, when it is looked at */
 };
 
-struct quire_update {
-    struct quire_txn *txn; /* NULL: the callback has returned */
-    struct tr_tree *tree;
-    const struct old *old;
-};
-
-static void old_release(struct quire_txn *txn, struct old *old)
+static void old_release(struct quire_txn *txn, struct tx_old *old)
 {
     tx_held_release(txn, &old->page);
     tx_held_release(txn, &old->leaf);
@@ -32,7 +26,7 @@ static void old_release(struct quire_txn *txn, struct old *old)
 
 /* QUIRE_OK also when there is none. */
 static quire_status old_find(struct quire_txn *txn, struct tr_tree *tree,
-                             const struct quire_val *key, struct old *old)
+                             const struct quire_val *key, struct tx_old *old)
 {
     struct pg_large large;
     quire_status rc;
@@ -57,7 +51,7 @@ static quire_status old_find(struct quire_txn *txn, struct tr_tree *tree,
 
 /* Is the old value equal to `want`, which is as long? */
 static quire_status old_equals(struct quire_txn *txn, struct tr_tree *tree,
-                               const struct old *old,
+                               const struct tx_old *old,
                                const struct quire_val *want, bool *equal)
 {
     /* Nothing is written out between here and the return. */
@@ -97,7 +91,7 @@ quire_status tx_put_if(struct quire_txn *txn, struct tr_tree *tree,
                        const struct quire_val *expected,
                        const struct quire_val *val)
 {
-    struct old old;
+    struct tx_old old;
     bool equal;
     quire_status rc;
 
@@ -122,7 +116,7 @@ quire_status tx_swap(struct quire_txn *txn, struct tr_tree *tree,
                      const struct quire_val *key, const struct quire_val *val,
                      void *buf, size_t cap, uint64_t *old_size)
 {
-    struct old old;
+    struct tx_old old;
     uint64_t size = QUIRE_NO_VALUE;
     quire_status rc;
 
@@ -159,10 +153,9 @@ static bool overlap(const struct quire_val *a, const struct quire_val *b)
 /* Ask `fn`; a value that it wants stored is in *val, which does not lie in the
  * old one: else it is in *copy. */
 static quire_status ask(struct quire_txn *txn, struct tr_tree *tree,
-                        struct old *old, quire_update_fn fn, void *arg,
+                        struct tx_old *old, quire_update_fn fn, void *arg,
                         int *verdict, struct quire_val *val, void **copy)
 {
-    struct quire_update up = { txn, tree, old };
     struct quire_val bytes = old->val;
     quire_status rc;
 
@@ -172,9 +165,10 @@ static quire_status ask(struct quire_txn *txn, struct tr_tree *tree,
             return rc;
     }
     txn->busy = true;
-    *verdict = fn(arg, &up, old->exists ? &bytes : NULL, val);
+    txn->update = (struct quire_update){ txn, tree, old };
+    *verdict = fn(arg, &txn->update, old->exists ? &bytes : NULL, val);
+    txn->update.txn = NULL;
     txn->busy = false;
-    up.txn = NULL;
     if (*verdict < 0)
         return (quire_status)*verdict;
     if (*verdict > QUIRE_VERDICT_DELETE)
@@ -213,7 +207,7 @@ quire_status tx_update(struct quire_txn *txn, struct tr_tree *tree,
     struct quire_val val = { NULL, 0 };
     int verdict = QUIRE_VERDICT_KEEP;
     void *copy = NULL;
-    struct old old;
+    struct tx_old old;
     quire_status rc;
 
     rc = old_find(txn, tree, key, &old);

@@ -142,6 +142,14 @@ struct quire_tree {
     char name[QUIRE_NAME_MAX + 1];
 };
 
+/* What a callback of quire_update() is handed; cond.c. */
+struct tx_old;
+struct quire_update {
+    struct quire_txn *txn; /* NULL: no callback runs */
+    struct tr_tree *tree;
+    const struct tx_old *old;
+};
+
 struct quire_txn {
     struct tx_handle h;
     struct quire *db;
@@ -157,7 +165,10 @@ struct quire_txn {
     uint64_t nsaves;           /* ever set; the newest one's number */
     struct tx_handle *dropped; /* trees that a rollback may bring back */
     bool busy;                 /* a callback of quire_update() runs */
-    uint8_t key_buf[];         /* pg_key_max() bytes: the key of a get */
+    /* Here, in memory that stays a transaction's, since the callback may keep
+     * its address. */
+    struct quire_update update;
+    uint8_t key_buf[]; /* pg_key_max() bytes: the key of a get */
 };
 
 struct quire_cursor {

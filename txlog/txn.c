@@ -67,12 +67,17 @@ void tx_root_of_record(const struct pf_record *rec, struct tx_root *root)
 
 /* ---- the writers' queue ---- */
 
-/* Names the calling thread as long as it lives. */
+/* A number that no other thread ever has; an address of the thread's own would
+ * come back with a later thread. */
 static uintptr_t thread_self(void)
 {
-    static _Thread_local char self;
+    static _Atomic uintptr_t last;
+    static _Thread_local uintptr_t self;
 
-    return (uintptr_t)&self;
+    /* relaxed: only that each number is given once matters */
+    if (self == 0)
+        self = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return self;
 }
 
 void tx_writer_touch(struct quire *db)
@@ -280,6 +285,7 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
     t->write = write;
     t->failed = false;
     t->busy = false;
+    t->update.txn = NULL;
     t->saves = NULL;
     t->nsaves = 0;
     t->dropped = NULL;

@@ -126,20 +126,25 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
 {
     static const struct quire_val empty = { "", 0 };
     enum tr_where where = how == QUIRE_SEEK_LAST ? TR_LAST : TR_AT;
+    struct tr_leaf before = cur->leaf; /* `key` may lie in it */
     quire_status rc;
     bool found = false;
 
     if (how == QUIRE_SEEK_FIRST || how == QUIRE_SEEK_LAST)
         key = &empty;
-    tr_cursor_reset(cur);
+    cur->leaf.img = NULL;
+    cur->leaf.pinned = false;
+    cur->on = false;
     rc = tr_leaf_find(cur->tree, where, key->data, key->size, &cur->leaf);
+    if (rc == QUIRE_OK && how != QUIRE_SEEK_LAST)
+        cur->slot = pg_image_seek(cur->leaf.img, key->data, key->size, &found);
+    tr_leaf_release(cur->tree->env, &before);
     if (rc != QUIRE_OK)
         return rc;
     if (how == QUIRE_SEEK_LAST) {
         cur->slot = cur->leaf.img->n;
         return cursor_settle(cur, false);
     }
-    cur->slot = pg_image_seek(cur->leaf.img, key->data, key->size, &found);
     if (found && !slot_is_live(cur->leaf.img, cur->slot) &&
         how == QUIRE_SEEK_EQ)
         found = false;
@@ -271,4 +276,26 @@ unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
     if (n > 0)
         cur->slot += n - 1;
     return n;
+}
+
+void tr_cursor_save(const struct tr_cursor *cur, struct tr_cursor *saved,
+                    void *key)
+{
+    *saved = *cur;
+    if (saved->leaf.pinned)
+        pc_repin(cur->tree->env->cache, saved->leaf.frame);
+    memcpy(key, cur->key_buf, cur->key_len);
+}
+
+void tr_cursor_restore(struct tr_cursor *cur, const struct tr_cursor *saved,
+                       const void *key)
+{
+    tr_leaf_release(cur->tree->env, &cur->leaf);
+    *cur = *saved;
+    memcpy(cur->key_buf, key, cur->key_len);
+}
+
+void tr_cursor_forget(struct tr_cursor *saved)
+{
+    tr_leaf_release(saved->tree->env, &saved->leaf);
 }

@@ -310,6 +310,14 @@ quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
                            struct quire_val *val,
                            enum pg_entry *entry) QUIRE_MUST_CHECK;
 
+/* Remember where the cursor is, holding its page; `key` has room for a key.
+ * Then either go back there, or let it be. Nothing may be changed between. */
+void tr_cursor_save(const struct tr_cursor *cur, struct tr_cursor *saved,
+                    void *key);
+void tr_cursor_restore(struct tr_cursor *cur, const struct tr_cursor *saved,
+                       const void *key);
+void tr_cursor_forget(struct tr_cursor *saved);
+
 /* In a read transaction: having stepped to a record, take it and those behind
  * it in its leaf, as pg_image_records(). 0: the record has to be got alone. */
 unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
