@@ -150,6 +150,25 @@ void run_argv(struct run *r, const void *in, size_t in_len,
     run_to_end(r, test_program(), in, in_len, args);
 }
 
+void run_shell(struct run *r, const char *before, const char *files,
+               const char *const *args)
+{
+    const char *all[ARGS_MAX + 1] = { "-c" };
+    char script[512];
+    size_t n = 3;
+
+    snprintf(script, sizeof(script), "%s%sexec \"$0\" \"$@\" %s", before,
+             before[0] != '\0' ? " && " : "", files);
+    all[1] = script;
+    all[2] = test_program();
+    for (size_t i = 0; args[i] != NULL; i++) {
+        CHECK(n < ARGS_MAX);
+        all[n++] = args[i];
+    }
+    all[n] = NULL;
+    run_to_end(r, "/bin/sh", "", 0, all);
+}
+
 void run_measured(struct run *r, const char *const *args)
 {
     const char *timed[ARGS_MAX + 1] = { "-q", "-f", "%M", "-o" };

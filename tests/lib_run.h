@@ -36,6 +36,12 @@ void run_argv(struct run *r, const void *in, size_t in_len,
  * begins with the memory of the test that it was forked from.) */
 void run_measured(struct run *r, const char *const *args);
 
+/* As run_argv() with empty input, started by a shell that first does what
+ * `before` says and then sends the program's files where `files` says:
+ * "ulimit -n 4" and ">/dev/full", for example. Either may be "". */
+void run_shell(struct run *r, const char *before, const char *files,
+               const char *const *args);
+
 void run_free(struct run *r);
 
 /* A running `quire`, its standard input and output pipes. */

@@ -412,7 +412,7 @@ static void test_random_histories(void **state)
     static const char *const formats[] = { "csv", "tsv", "ndjson", "json",
                                            "lines" };
     uint64_t seed = test_seed();
-    uint64_t rounds = test_rounds(25);
+    uint64_t rounds = test_rounds(15);
     struct text *t = malloc(sizeof(*t));
     unsigned gaps = 0;
     unsigned whole = 0;
@@ -467,7 +467,7 @@ static void test_random_histories(void **state)
             }
         }
     }
-    if (rounds >= 25)
+    if (rounds >= 15)
         CHECK(whole > gaps);
     free(t);
 }

@@ -29,6 +29,7 @@
  * is there costs a second call, a new one nothing.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1067,7 +1068,7 @@ static enum read_result load_input(struct load *l, const char *name,
     }
     rc = load_all(l);
     if (rc == READ_END && !l->prepared)
-        say("%s: it is empty: no %s, nothing loaded", name,
+        say("%s: it is empty: no %s, nothing loaded", input_name(l->in),
             l->no_header ? "record" : "header line");
     if (l->mirror && (rc == READ_END || rc == READ_STOPPED) &&
         mirror_end(l, &before, input_name(l->in), rc == READ_STOPPED) != 0)
@@ -1193,34 +1194,57 @@ static int load_check_options(struct load *l)
     return -1;
 }
 
-/* Open --rejects' file, which no input may be: it is made empty. */
+/* Open --rejects' file, which neither an input nor the store may be: it is made
+ * empty. A file that was not there is made first, so that one which the store
+ * would have made is known too. */
 static int rejects_open(struct load *l)
 {
+    const char *path = l->rejects_path;
+    bool is_new = false;
     struct stat own;
     struct stat st;
+    int fd;
 
-    if (l->rejects_path == NULL)
+    if (path == NULL)
         return 0;
-    if (stat(l->rejects_path, &own) == 0) {
-        for (int i = 0; i <= l->ninputs; i++) {
-            const char *name = i < l->ninputs ? l->inputs[i] : l->store.db;
-
-            if (name == NULL || stat(name, &st) != 0 ||
-                st.st_dev != own.st_dev || st.st_ino != own.st_ino)
-                continue;
-            say("--rejects %s: it is %s, which would be lost; name another "
-                "file",
-                l->rejects_path, i < l->ninputs ? "an input" : "the store");
-            return -1;
-        }
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        is_new = fd >= 0;
     }
-    l->rejects = fopen(l->rejects_path, "we");
+    if (fd < 0 || fstat(fd, &own) != 0) {
+        say("--rejects %s: %m", path);
+        goto failed;
+    }
+    for (int i = 0; i <= l->ninputs; i++) {
+        const char *name = i < l->ninputs ? l->inputs[i] : l->store.db;
+
+        if (name == NULL || stat(name, &st) != 0 || st.st_dev != own.st_dev ||
+            st.st_ino != own.st_ino)
+            continue;
+        say("--rejects %s: it is %s, which would be lost; name another "
+            "file",
+            path, i < l->ninputs ? "an input" : "the store");
+        goto failed;
+    }
+    if (S_ISREG(own.st_mode) && ftruncate(fd, 0) != 0) {
+        say("--rejects %s: %m", path);
+        goto failed;
+    }
+    l->rejects = fdopen(fd, "w");
     if (l->rejects == NULL) {
-        say("--rejects %s: %m", l->rejects_path);
-        return -1;
+        say("--rejects %s: %m", path);
+        goto failed;
     }
     fputs("input\tline\treason\trecord\n", l->rejects);
     return 0;
+
+failed:
+    if (fd >= 0)
+        close(fd);
+    if (is_new)
+        unlink(path);
+    return -1;
 }
 
 int cmd_load(int argc, char **argv)

@@ -283,10 +283,12 @@ static int del_run(const struct store_args *a, struct quire_txn *txn, int nkeys,
     schema_init(&schema, FORMAT_RAW);
     if (a->tree != NULL) {
         rc = quire_tree_open(txn, a->tree, 0, &tree);
-        if (rc != QUIRE_OK) {
+        if (rc == QUIRE_NOTFOUND)
+            say("%s: there is no tree \"%s\"; see quire trees", a->db, a->tree);
+        else if (rc != QUIRE_OK)
             say_store(a->db, a->tree, rc);
+        if (rc != QUIRE_OK)
             goto out;
-        }
     }
     if (schema_load(a->db, txn, tree, &schema) != 0)
         goto out;

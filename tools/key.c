@@ -490,11 +490,14 @@ static int key_from_fields(const struct schema *s, const char *text, bool part,
     }
     pos = row.data;
     for (unsigned i = 0; i < n; i++) {
-        if (!row_next(&pos, row.data + row.len, &field, &len) ||
-            put_field(s, i, field, len, key, &why) != 0) {
+        int bad = row_next(&pos, row.data + row.len, &field, &len)
+                      ? put_field(s, i, field, len, key, &why)
+                      : -2;
+
+        if (bad == -1) /* else it has been said */
             say("key %s: %s", text, why.text);
+        if (bad != 0)
             goto out;
-        }
     }
     rc = 0;
 

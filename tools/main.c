@@ -1,7 +1,9 @@
 /*
  * main.c - `quire COMMAND ...`.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/tool.h"
 
@@ -42,9 +44,25 @@ static int help(void)
     return stdout_finish() == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
+/* TL-9: if the program was started without one of its three files, the next file
+ * opened would take the number: a store, and messages would be written into it.
+ * Fill the gaps with a file on which reading, or writing, fails. */
+static int fill_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return -1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
+
+    if (fill_files() != 0)
+        return EXIT_FAILED;
 
     if (name == NULL) {
         say("name a command; see quire --help");

@@ -91,12 +91,16 @@ struct json_reader {
 
 static int add_token(struct matcher *m, const char *text, size_t len)
 {
-    char *token = malloc(len + 1);
+    char *token;
     size_t n = 0;
 
-    if (token == NULL || m->ntokens == TOKENS_MAX) {
-        free(token);
+    if (m->ntokens == TOKENS_MAX) {
         say("a JSON pointer has at most %u parts", TOKENS_MAX);
+        return -1;
+    }
+    token = malloc(len + 1);
+    if (token == NULL) {
+        say("the system has no memory for a JSON pointer");
         return -1;
     }
     for (size_t i = 0; i < len; i++) {

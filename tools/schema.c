@@ -131,7 +131,7 @@ static void say_no_column(const struct schema *s, const char *where,
             (const char *)list.data, list.len < 1000 ? "" : " ...");
     else
         say("%s: without a header line a column is given by number: "
-            "--key '#1'",
+            "'#1'",
             where);
     bytes_free(&list);
 }

@@ -34,10 +34,16 @@ int store_open(const char *command, const struct store_args *a, unsigned flags,
     rc = quire_open(a->db, &opt, db);
     if (rc == QUIRE_OK)
         return -1;
-    if (rc == QUIRE_NOTFOUND)
+    if (rc == QUIRE_NOTFOUND && (flags & QUIRE_NOCREATE) == 0)
+        say("%s: no store can be made there: there is no such directory",
+            a->db);
+    else if (rc == QUIRE_NOTFOUND)
         say("%s: there is no such store; make one with quire load or quire "
             "put",
             a->db);
+    else if (rc == QUIRE_CORRUPT) /* verify could not open it either */
+        say("%s: open: %s (%s); restore it from a copy", a->db,
+            quire_strerror(rc), quire_error_detail());
     else
         say_store(a->db, "open", rc);
     return EXIT_FAILED;
