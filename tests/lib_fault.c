@@ -857,7 +857,8 @@ static uint64_t fault_run_plan(const struct fault_scenario *s,
                                const struct fault_plan *p, bool none_ok)
 {
     /* Every point at full speed; a sample of them where tests are slow. */
-    uint64_t step = 64 / test_rounds(64);
+    uint64_t slow = 64 / test_rounds(64);
+    uint64_t step = slow > 1 ? 4 * slow : 1;
     bool all = p->point < 0 || fault_long_form();
     struct fault_env base;
     uint64_t points = 0;
