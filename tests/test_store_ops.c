@@ -151,7 +151,7 @@ static bool val_is(const struct quire_val *v, const struct model_rec *rec)
 
 /* ---- bounds and counts ---- */
 
-/* Where `how` and `key` lead in the model: an index, or n for nowhere. */
+/* Where `how` and `key` lead in the model: an index, or n. */
 static size_t model_bound(const struct model_tree *t, quire_seek how,
                           const struct quire_val *key)
 {
