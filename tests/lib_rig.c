@@ -267,7 +267,7 @@ quire_status rig_commit(struct rig *rig, const struct rig_plan *plan)
     rig->rec_id[rec.rev] = rec.id;
     rig->rec_len[rec.rev] = rec.stored_len;
     if (!plan->nosync) {
-        rc = pf_sync(rig->file);
+        rc = pf_sync_to(rig->file, rec.rev);
         if (rc == QUIRE_OK)
             rig->durable = rec.rev;
     }

@@ -92,6 +92,28 @@ static void test_commit_into_zeros(void **state)
     rig_fini(&rig);
 }
 
+/* Nor do commits that nobody syncs: they gain nothing by zeros. */
+static void test_unsynced_batches_do_not_wake(void **state)
+{
+    const struct rig_plan plan = {
+        .seed = 1, .npages = 1, .val_bytes = 20, .nosync = true
+    };
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, true);
+    rig_start(&rig);
+    for (unsigned i = 0; i < 40; i++)
+        CHECK_OK(rig_commit(&rig, &plan));
+    await_idle(&rig);
+    CHECK_EQ(zeroed(&rig), 0);
+    rig_commit_ok(&rig, 7);
+    await_idle(&rig);
+    CHECK_EQ(zeroed(&rig), 64 << 10);
+    rig_check(&rig);
+    rig_fini(&rig);
+}
+
 /* Great batches do not wake the thread. */
 static void test_great_batches_do_not_wake(void **state)
 {
@@ -345,6 +367,9 @@ static void test_failed_sync_of_zeros_poisons(void **state)
     rig_start(&rig);
     fault_arm(&rig.fault, FAULT_BIT(FAULT_SYNC), 1, EIO, FAULT_ONCE);
     CHECK_OK(rig_commit(&rig, &plan));
+    ra_mutex_lock(&rig.file->lock); /* what a commit's sync would begin with */
+    pf_zero_ask(rig.file);
+    ra_mutex_unlock(&rig.file->lock);
     while (!pf_file_poisoned(rig.file))
         sched_yield();
     CHECK_STATUS(pf_sync(rig.file), QUIRE_POISONED);
@@ -374,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zeros_are_ahead),
         cmocka_unit_test(test_commit_into_zeros),
+        cmocka_unit_test(test_unsynced_batches_do_not_wake),
         cmocka_unit_test(test_great_batches_do_not_wake),
         cmocka_unit_test(test_threads_share_the_file),
         cmocka_unit_test(test_failed_zeros_are_given_up),

@@ -76,7 +76,6 @@ static quire_status place_roots(struct quire_txn *txn, bool known,
                                 bool *indexed)
 {
     struct quire *db = txn->db;
-    struct pf_stat st;
     quire_status rc;
 
     for (struct tx_handle *h = txn->trees; h != NULL; h = h->next) {
@@ -95,9 +94,8 @@ static quire_status place_roots(struct quire_txn *txn, bool known,
         if (rc != QUIRE_OK)
             return rc;
     }
-    pf_file_stat(db->file, &st);
     *indexed = db->wroot.rev - db->wroot.index_rev + 1 >= TX_PENDING_DUE ||
-               (st.log_bytes >= TX_LOG_DUE && db->nsuper == 0);
+               (pf_file_log_bytes(db->file) >= TX_LOG_DUE && db->nsuper == 0);
     return *indexed ? tx_rev_index(txn) : QUIRE_OK;
 }
 

@@ -238,6 +238,7 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
     f->os.path = f->path;
     ra_mutex_init(&f->lock, RA_RANK_PF_SPACE);
     ra_cond_init(&f->changed);
+    ra_cond_init(&f->zero_news);
     rc = pf_open_os(f);
     if (rc == QUIRE_OK)
         rc = pf_open_lock(f);
@@ -272,6 +273,7 @@ void pf_file_close(struct pf_file *file)
     pf_out_free(file);
     if (file->os.handle != NULL)
         file->os.io->close(file->os.io->ctx, file->os.handle);
+    pthread_cond_destroy(&file->zero_news);
     pthread_cond_destroy(&file->changed);
     ra_mutex_fini(&file->lock);
     ra_obj_free(sys, file);
@@ -281,6 +283,11 @@ void pf_file_close(struct pf_file *file)
 static uint64_t pf_figure(const _Atomic uint64_t *figure)
 {
     return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+uint64_t pf_file_log_bytes(const struct pf_file *file)
+{
+    return pf_figure(&file->log_bytes);
 }
 
 void pf_file_stat(struct pf_file *file, struct pf_stat *st)

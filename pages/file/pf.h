@@ -246,4 +246,7 @@ struct pf_stat {
 
 void pf_file_stat(struct pf_file *file, struct pf_stat *st);
 
+/* Of these, log_bytes alone, without a call of the system. Any thread. */
+uint64_t pf_file_log_bytes(const struct pf_file *file);
+
 #endif /* QUIRE_PAGES_FILE_PF_H */

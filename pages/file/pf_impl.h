@@ -151,7 +151,9 @@ struct pf_file {
 
     /* under lock: zero-ahead and the sync in progress */
     struct ra_mutex lock;     /* rank PF_SPACE; never held during I/O */
-    pthread_cond_t changed;   /* of anything below */
+    pthread_cond_t changed;   /* of anything below, for all but the zero-ahead
+                                 thread */
+    pthread_cond_t zero_news; /* zero_wanted or zero_stop, for it */
     struct pf_span zero_span; /* the span that the log is in */
     uint64_t zero_from;       /* bytes: the thread may write from here on, to
                                  the span's end */
@@ -159,6 +161,8 @@ struct pf_file {
     uint64_t zero_busy_from;  /* bytes: the step in progress ... */
     uint64_t zero_busy_to;    /* ... which is none when these are equal */
     uint64_t zero_step;       /* bytes of the next step */
+    bool zero_writing;        /* the step in progress may still write */
+    bool zero_low;            /* few are left for the next commits */
     bool zero_wanted;         /* the thread has something to do */
     bool zero_stop;           /* it shall end */
     /* under lock: syncs (sync.c) */
@@ -358,13 +362,17 @@ void pf_out_drop(struct pf_file *file);
 
 /* ---- zero.c ---- */
 
-/* The log is in `span` now and goes on at `from`; tell the thread to write
- * zeros ahead if there are few left and `wake`. */
+/* The log is in `span` now and goes on at `from`, after a batch that was
+ * `small` enough for zeros to be worth it. */
 void pf_zero_move(struct pf_file *file, const struct pf_span *span,
-                  uint64_t from, bool wake);
+                  uint64_t from, bool small);
 
-/* The writer is about to write [from, to): wait until no step in progress
- * meets it, and let none begin that does (PF-9). */
+/* A commit is to be synced: have the thread write zeros if there are few left.
+ * Under the lock. */
+void pf_zero_ask(struct pf_file *file);
+
+/* The writer is about to write [from, to): wait until no step writes there, and
+ * let none begin that does (PF-9). */
 void pf_zero_claim(struct pf_file *file, uint64_t from, uint64_t to);
 
 /* Start and stop the thread. Stopping one that does not run does nothing. */

@@ -211,6 +211,7 @@ quire_status pf_sync_to(struct pf_file *file, quire_rev rev)
     ask.next = file->asks;
     file->asks = &ask;
     file->nasks++;
+    pf_zero_ask(file);
     if (file->sync_gathering)
         pthread_cond_broadcast(&file->changed);
     while (pf_file_durable(file) < rev && !pf_file_poisoned(file)) {

@@ -12,10 +12,17 @@
  *     ... | batch | batch     |                 |                  |   span end
  *                 zero_from ^      zero_done ^     zero_busy_to ^
  *
- * The thread and the writer never write the same block (PF-9). The thread takes
- * a range that begins at the greater of zero_from and zero_done; the writer,
- * before it writes, first waits for a step that meets its range, then moves
- * zero_from behind it. Both under the lock, which nobody holds while writing.
+ * The thread and the writer never write the same block at the same time (PF-9).
+ * The thread takes a range that begins at the greater of zero_from and
+ * zero_done; the writer, before it writes, first waits until a step that meets
+ * its range has written its zeros, then moves zero_from behind it. Both under
+ * the lock, which nobody holds while writing. For the step's sync the writer
+ * does not wait: what it writes over the zeros is in the cache of the system
+ * after them.
+ *
+ * Only syncs ask for zeros, since only they are faster for them. The thread has
+ * a condition variable to itself: to wake it for each commit would cost a
+ * commit more than the zeros save.
  *
  * Without background threads no zeros are written.
  *
@@ -46,7 +53,17 @@ static bool pf_zero_take(struct pf_file *file)
         return false;
     file->zero_busy_from = from;
     file->zero_busy_to = from + ra_min_u64(file->zero_step, end - from);
+    file->zero_writing = true;
     return true;
+}
+
+/* The step writes no more: who waited to write there may. */
+static void pf_zero_written(struct pf_file *file)
+{
+    ra_mutex_lock(&file->lock);
+    file->zero_writing = false;
+    pthread_cond_broadcast(&file->changed);
+    ra_mutex_unlock(&file->lock);
 }
 
 /* Write the zeros of a step and sync them. No lock is held. */
@@ -58,6 +75,7 @@ static quire_status pf_zero_write(struct pf_file *file, uint64_t from,
     if (pf_file_poisoned(file))
         return pf_refuse_poisoned(file);
     rc = pf_os_zero(&file->os, to - from, from);
+    pf_zero_written(file);
     if (rc == QUIRE_OK)
         rc = pf_sync(file); /* poisons when it fails */
     if (rc == QUIRE_OK)
@@ -83,7 +101,7 @@ static void pf_zero_run(void *arg)
 
         if (failed || !pf_zero_take(file)) {
             file->zero_wanted = false;
-            ra_cond_wait(&file->changed, &file->lock);
+            ra_cond_wait(&file->zero_news, &file->lock);
             continue;
         }
         from = file->zero_busy_from;
@@ -98,6 +116,7 @@ static void pf_zero_run(void *arg)
             file->zero_done = ra_max_u64(file->zero_done, to);
         file->zero_busy_from = 0;
         file->zero_busy_to = 0;
+        file->zero_writing = false;
         file->zero_step = ra_min_u64(2 * file->zero_step, PF_ZERO_STEP_MAX);
         file->zero_wanted = false;
         pthread_cond_broadcast(&file->changed);
@@ -106,7 +125,7 @@ static void pf_zero_run(void *arg)
 }
 
 void pf_zero_move(struct pf_file *file, const struct pf_span *span,
-                  uint64_t from, bool wake)
+                  uint64_t from, bool small)
 {
     uint64_t left;
 
@@ -119,17 +138,23 @@ void pf_zero_move(struct pf_file *file, const struct pf_span *span,
     left = pf_zero_next(file) - from;
     /* A quarter of the next step is half of the one before, so that a store
      * grows by zeros only as it grows by commits. */
-    if (wake && left < file->zero_step / 4) {
-        file->zero_wanted = true;
-        pthread_cond_broadcast(&file->changed);
-    }
+    file->zero_low = small && left < file->zero_step / 4;
     ra_mutex_unlock(&file->lock);
+}
+
+void pf_zero_ask(struct pf_file *file)
+{
+    if (!file->zero_low || file->zero_wanted)
+        return;
+    file->zero_wanted = true;
+    pthread_cond_signal(&file->zero_news);
 }
 
 void pf_zero_claim(struct pf_file *file, uint64_t from, uint64_t to)
 {
     ra_mutex_lock(&file->lock);
-    while (file->zero_busy_from < to && file->zero_busy_to > from)
+    while (file->zero_writing && file->zero_busy_from < to &&
+           file->zero_busy_to > from)
         ra_cond_wait(&file->changed, &file->lock);
     if (from >= file->zero_span.off && from < pf_span_end(&file->zero_span))
         file->zero_from = ra_max_u64(file->zero_from, to);
@@ -165,7 +190,7 @@ void pf_zero_stop(struct pf_file *file)
         return;
     ra_mutex_lock(&file->lock);
     file->zero_stop = true;
-    pthread_cond_broadcast(&file->changed);
+    pthread_cond_signal(&file->zero_news);
     ra_mutex_unlock(&file->lock);
     sys->thread_join(sys->ctx, file->zero_thread);
     file->zero_thread = NULL;
