@@ -29,7 +29,9 @@
 #define FRAG_SUM_OFF 56u
 #define LINK_MIN 18u /* bytes of an encoded link: two u64, two varints */
 #define LINK_MAX 26u
-#define LZ4_BODY_MIN 64u /* shorter bodies are not worth trying */
+/* Bytes: what shorter bodies would save is less than what the blocks they are
+ * in are rounded up by. */
+#define LZ4_BODY_MIN 256u
 
 static_assert(FRAG_SUM_OFF + 8 == PG_FRAG_HEADER, "the sum ends the header");
 static_assert(LINK_MAX <= 32, "pg_frag_bound() counts 32 a link");

@@ -482,7 +482,10 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
 void pg_rec_trim(const struct pg_image *img, unsigned i, struct pg_rec *rec)
 {
     pg_rec_read(pg_rec_at(img, i), rec);
-    if (img->kind == PG_INNER && rec->entry == PG_ENTRY_PLAIN) {
+    /* The last byte of a reference is the end of a varint: zero only if all of
+     * it is. So most need not be looked through. */
+    if (img->kind == PG_INNER && rec->entry == PG_ENTRY_PLAIN &&
+        rec->val[rec->val_len - 1] == 0) {
         rec->val_len = (uint32_t)pg_ref_bytes(rec->val);
         rec->size = (uint32_t)pg_rec_bytes(rec->suffix_len, rec->val_len);
     }
@@ -516,6 +519,8 @@ size_t pg_image_compact_bytes(const struct pg_image *img, unsigned nchain)
 bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
                       const uint64_t *sums, void *seg, size_t cap)
 {
+    const uint8_t *run = NULL; /* records to be copied in one piece ... */
+    size_t run_len = 0;        /* ... bytes of them; they belong before `off` */
     struct pg_fences fences;
     struct pg_build b;
     struct pg_rec rec;
@@ -529,14 +534,27 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
         return false;
     off = b.img->recs_off;
     for (unsigned i = 0; i < img->n; i++) {
-        pg_rec_trim(img, i, &rec);
+        uint32_t stored;
+
+        pg_rec_read(pg_rec_at(img, i), &rec);
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
+        stored = rec.size;
+        pg_rec_trim(img, i, &rec);
         pg_build_slot(&b, off, &rec);
-        off += (uint32_t)pg_rec_write(pg_at_mut(b.img, off), rec.entry,
-                                      rec.suffix, rec.suffix_len, NULL, 0,
-                                      rec.val, rec.val_len);
+        if (run_len == 0 || rec.start != run + run_len || rec.size != stored) {
+            pg_copy(pg_at_mut(b.img, off - (uint32_t)run_len), run, run_len);
+            run = rec.start;
+            run_len = 0;
+        }
+        if (rec.size == stored)
+            run_len += rec.size;
+        else
+            pg_rec_write(pg_at_mut(b.img, off), rec.entry, rec.suffix,
+                         rec.suffix_len, NULL, 0, rec.val, rec.val_len);
+        off += rec.size;
     }
+    pg_copy(pg_at_mut(b.img, off - (uint32_t)run_len), run, run_len);
     QUIRE_ASSERT(off == b.img->used && b.n == b.img->n);
     return true;
 }

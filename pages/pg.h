@@ -104,6 +104,8 @@ struct pg_ref {
 #define PG_REF_BYTES(nchain) (54u + 18u * (nchain))
 #define PG_REF_BYTES_MAX PG_REF_BYTES(PG_CHAIN_MAX)
 
+#define PG_REF_INTENT 0x80u /* in the byte of the kind */
+
 /* Encode into `buf` (PG_REF_BYTES(ref->nchain) bytes); returns the length. The
  * image id is the first 8 bytes, little-endian. "No page" becomes zeros. */
 size_t pg_ref_encode(const struct pg_ref *ref, uint8_t *buf);
@@ -118,6 +120,12 @@ quire_status pg_ref_decode(const void *buf, size_t len,
 static inline pg_id pg_ref_peek_id(const void *buf)
 {
     return ra_le64(buf);
+}
+
+/* Is a good encoded reference one to an intent? */
+static inline bool pg_ref_peek_intent(const void *buf)
+{
+    return (((const uint8_t *)buf)[16] & PG_REF_INTENT) != 0;
 }
 
 /* ---- varints: LEB128, shortest form only ---- */

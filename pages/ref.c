@@ -16,7 +16,6 @@
 #include "pages/pg_impl.h"
 
 #define REF_FIXED 19u /* bytes before the varints */
-#define REF_INTENT 0x80u
 
 static_assert(REF_FIXED + 10 + 10 + 5 + 5 + 5 == PG_REF_BYTES(0),
               "PG_REF_BYTES: fixed part");
@@ -43,7 +42,7 @@ size_t pg_ref_encode(const struct pg_ref *ref, uint8_t *buf)
     QUIRE_ASSERT(ref->nchain <= PG_CHAIN_MAX);
     ra_put_le64(buf, ref->id);
     ra_put_le64(buf + 8, ref->sum);
-    buf[16] = (uint8_t)(ref->kind | (ref->intent ? REF_INTENT : 0));
+    buf[16] = (uint8_t)(ref->kind | (ref->intent ? PG_REF_INTENT : 0));
     buf[17] = ref->level;
     buf[18] = ref->nchain;
     n += pg_varint_encode(buf + n, ref->birth);
@@ -145,8 +144,8 @@ quire_status pg_ref_parse(const uint8_t *buf, size_t len, struct pg_ref *ref,
         return ra_fail(QUIRE_CORRUPT, "page reference: %zu bytes", len);
     ref->id = ra_le64(buf);
     ref->sum = ra_le64(buf + 8);
-    ref->kind = (uint8_t)(buf[16] & ~REF_INTENT);
-    ref->intent = (buf[16] & REF_INTENT) != 0;
+    ref->kind = (uint8_t)(buf[16] & ~PG_REF_INTENT);
+    ref->intent = (buf[16] & PG_REF_INTENT) != 0;
     ref->level = buf[17];
     ref->nchain = buf[18];
     if (ref->nchain > PG_CHAIN_MAX)

@@ -212,6 +212,31 @@ bool pg_work_init(void *seg, size_t cap, enum pg_kind kind, unsigned level,
     return true;
 }
 
+/* Copy the records of `src`, which has no garbage, in one piece: the slots are
+ * the same but for where the records begin. */
+static void copy_records(struct pg_image *img, const struct pg_image *src)
+{
+    const uint16_t *from = pg_slots(src);
+    uint16_t *to = slots_mut(img);
+    /* wraps, as adding it does */
+    uint16_t shift = (uint16_t)((img->recs_off - src->recs_off) / PG_REC_ALIGN);
+
+    pg_copy(pg_at_mut(img, img->recs_off), pg_at(src, src->recs_off),
+            src->used - src->recs_off);
+    pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
+    for (unsigned i = 0; i < src->n; i++)
+        to[i] = (uint16_t)(from[i] + shift);
+    if (pg_is_work(src))
+        pg_copy(ages_mut(img), pg_at(src, src->ages_off), src->n);
+    else
+        memset(ages_mut(img), 0, src->n);
+    img->n = src->n;
+    img->used += src->used - src->recs_off;
+    img->ntomb = src->ntomb;
+    img->tomb_bytes = src->tomb_bytes;
+    img->nchanged = src->nchanged;
+}
+
 bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
 {
     size_t recs_len = src->used - src->recs_off - src->garbage;
@@ -227,7 +252,9 @@ bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
     if (img == NULL)
         return false;
     img->flags |= src->flags & PG_IMAGE_WHOLE;
-    for (unsigned i = 0; i < src->n; i++) {
+    if (src->garbage == 0)
+        copy_records(img, src);
+    for (unsigned i = img->n; i < src->n; i++) {
         pg_rec_read(pg_rec_at(src, i), &rec);
         work_append(img, rec.entry, NULL, 0, rec.suffix, rec.suffix_len,
                     rec.val, rec.val_len,

@@ -75,9 +75,8 @@ static uint8_t *encode(const struct pg_frag_in *in, struct pg_ref *ref,
 
 static void test_frag_round_trip(void **state)
 {
-    static const size_t lens[] = {
-        0, 1, 15, 63, 64, 65, 1000, 20000, PG_RAW_MAX
-    };
+    static const size_t lens[] = { 0,   1,    15,    255,       256,
+                                   257, 1000, 20000, PG_RAW_MAX };
     uint64_t rng = test_seed();
     uint8_t *body = malloc(PG_RAW_MAX);
 
@@ -118,7 +117,7 @@ static void test_frag_round_trip(void **state)
                 CHECK_EQ(frag.sums[c], in.sums[c]);
             }
             /* compressed exactly when it saves an eighth */
-            CHECK_EQ(frag.lz4, k % 2 == 1 && lens[i] >= 64);
+            CHECK_EQ(frag.lz4, k % 2 == 1 && lens[i] >= 256);
             CHECK_OK(pg_frag_body(&frag, buf, raw, lens[i], &back));
             CHECK_EQ(back.size, lens[i]);
             CHECK_MEM_EQ(back.data, body, lens[i]);

@@ -169,12 +169,11 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
                               bool ahead, struct pg_ref *ref);
 
 /* Write the changed pages that the entries of `no` name, and put the references
- * to them in; *count is the sum of the records below. */
+ * to them in. */
 static quire_status flush_children(struct tr_log *log, uint64_t no,
-                                   quire_rev birth, bool ahead, uint64_t *count)
+                                   quire_rev birth, bool ahead)
 {
     struct pg_image *img = tr_log_intent(log, no)->img;
-    uint64_t total = 0;
     quire_status rc;
 
     for (unsigned i = 0; i < img->n; i++) {
@@ -183,23 +182,17 @@ static quire_status flush_children(struct tr_log *log, uint64_t no,
         struct pg_ref ref;
         uint64_t child;
 
-        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB)
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB ||
+            !pg_ref_peek_intent(val.data))
             continue;
-        rc = pg_ref_decode(val.data, val.size, &ref);
+        child = pg_ref_peek_id(val.data);
+        rc = flush_rec(log, child, birth, ahead, &ref);
         if (rc != QUIRE_OK)
             return rc;
-        if (ref.intent) {
-            child = ref.id;
-            rc = flush_rec(log, child, birth, ahead, &ref);
-            if (rc != QUIRE_OK)
-                return rc;
-            pg_work_set(img, i, enc, pg_ref_encode(&ref, enc), true);
-            if (ahead)
-                tr_log_drop(log, child);
-        }
-        total += ref.count;
+        pg_work_set(img, i, enc, pg_ref_encode(&ref, enc), true);
+        if (ahead)
+            tr_log_drop(log, child);
     }
-    *count = total;
     return QUIRE_OK;
 }
 
@@ -239,15 +232,12 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
                               bool ahead, struct pg_ref *ref)
 {
     struct tr_intent *in = tr_log_intent(log, no);
-    uint64_t count = 0;
     quire_status rc = QUIRE_OK;
 
-    if (in->img->level > 0) {
-        rc = flush_children(log, no, birth, ahead, &count);
-    } else if (in->img->kind == PG_LEAF) {
-        count = in->img->n - in->img->ntomb;
+    if (in->img->level > 0)
+        rc = flush_children(log, no, birth, ahead);
+    else if (in->img->kind == PG_LEAF)
         rc = flush_large(log, no, birth, ahead);
-    }
     if (rc != QUIRE_OK)
         return rc;
     /* Entered, but nothing in it was changed in the end. */
@@ -256,7 +246,8 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
         *ref = in->ref;
         return QUIRE_OK;
     }
-    rc = write_page(log, in, birth, count, ahead ? pf_ahead_add : pf_batch_add);
+    rc = write_page(log, in, birth, tr_log_count(log, no),
+                    ahead ? pf_ahead_add : pf_batch_add);
     if (rc != QUIRE_OK)
         return rc;
     *ref = in->ref;
@@ -285,11 +276,10 @@ quire_status tr_flush(struct tr_log *log, uint64_t no, quire_rev birth,
 static bool has_changed_child(const struct pg_image *img)
 {
     struct quire_val val;
-    struct pg_ref ref;
 
     for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
         if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
-            pg_ref_decode(val.data, val.size, &ref) == QUIRE_OK && ref.intent)
+            pg_ref_peek_intent(val.data))
             return true;
     }
     return false;
