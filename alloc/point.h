@@ -112,6 +112,7 @@
     X(TR_MERGE_SPARE, "tree/merge/spare", NOTHING) \
     X(TR_MERGE_SIBLING, "tree/merge/sibling", NOTHING) \
     X(TR_CACHE_TRY, "tree/cache/try", NOTHING) \
+    X(TR_GONE_SEGMENT, "tree/gone/segment", NOTHING) \
     X(TR_CACHE_SEGMENT, "tree/cache/segment", NOTHING) \
     X(TR_CACHE_INSERT, "tree/cache/insert", NOTHING) \
     /* transactions: handles, values, the catalogue, batches */ \

@@ -159,10 +159,32 @@ static void to_cache(struct tr_log *log, const struct tr_intent *in, bool evict)
 /* The version before a written page makes room, unless an open revision may
  * read it: else the newest images would displace pages in use, or take fresh
  * memory while those that nobody wants keep theirs. */
-static void superseded(struct tr_log *log, const struct tr_intent *in)
+static void superseded(struct tr_log *log, pg_id before, quire_rev birth)
 {
-    if (in->before != PG_ID_NONE && in->before_birth > log->needed)
-        (void)pc_remove(log->env->cache, in->before); /* or it is not there */
+    if (before != PG_ID_NONE && birth > log->needed)
+        (void)pc_remove(log->env->cache, before); /* or it is not there */
+}
+
+/* The same for what is written ahead in revision `birth`. The version before
+ * only goes before others until the commit, unless this transaction itself has
+ * written it, so that nobody else can know it. */
+static void superseded_ahead(struct tr_log *log, const struct tr_intent *in,
+                             quire_rev birth)
+{
+    if (in->before == PG_ID_NONE)
+        return;
+    if (in->before_birth == birth) {
+        superseded(log, in->before, birth);
+        return;
+    }
+    if (in->before_birth > log->needed)
+        pc_demote(log->env->cache, in->before);
+    if (log->gone == NULL)
+        log->gone = QUIRE_POINT(TR_GONE_SEGMENT, NULL,
+                                ra_seg_try(log->env->pool, TR_GONE_BYTES));
+    if (log->gone != NULL && log->ngone < TR_GONE_MAX)
+        log->gone[log->ngone++] = (struct tr_gone){ in->before,
+                                                    in->before_birth };
 }
 
 static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
@@ -252,12 +274,7 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
         return rc;
     *ref = in->ref;
     if (ahead) {
-        /* An abort would need it again: so it only goes before others. What
-         * this transaction itself wrote ahead is read by nobody. */
-        if (in->before_birth == birth)
-            superseded(log, in);
-        else if (in->before != PG_ID_NONE && in->before_birth > log->needed)
-            pc_demote(log->env->cache, in->before);
+        superseded_ahead(log, in, birth);
         to_cache(log, in, false);
     }
     return QUIRE_OK;
@@ -364,8 +381,10 @@ void tr_log_finish(struct tr_log *log)
 
         if (in->img == NULL || !in->written)
             continue;
-        superseded(log, in);
+        superseded(log, in->before, in->before_birth);
         to_cache(log, in, in->img->level > 0);
     }
+    for (unsigned i = 0; i < log->ngone; i++)
+        superseded(log, log->gone[i].id, log->gone[i].birth);
     tr_log_clear(log);
 }

@@ -279,6 +279,9 @@ void tr_log_clear(struct tr_log *log)
      * its descriptors. */
     while (log->nslabs > 1)
         ra_seg_free(log->env->pool, log->slabs[--log->nslabs]);
+    ra_seg_free(log->env->pool, log->gone);
+    log->gone = NULL;
+    log->ngone = 0;
     log->free_head = TR_NONE;
     log->top = 0;
     log->hand = 0;

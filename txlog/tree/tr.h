@@ -81,6 +81,17 @@ struct tr_intent {
 #define TR_SLABS_MAX 2048u
 #define TR_SPARES_MAX 64u
 
+/* The version of a page before the one that was written ahead: it leaves the
+ * cache when the transaction commits, not before, since an abort would need it
+ * again. */
+struct tr_gone {
+    pg_id id;
+    quire_rev birth;
+};
+
+#define TR_GONE_BYTES QUIRE_SEG_MAX
+#define TR_GONE_MAX (TR_GONE_BYTES / sizeof(struct tr_gone))
+
 struct tr_log {
     const struct tr_env *env; /* immutable */
     struct tr_intent **slabs; /* [TR_SLABS_MAX], one segment each */
@@ -97,8 +108,11 @@ struct tr_log {
     void *spares[TR_SPARES_MAX]; /* segments for structural changes */
     size_t spare_bytes[TR_SPARES_MAX];
     unsigned nspares;
-    void *scratch;    /* PG_RAW_MAX bytes: bodies being encoded */
-    uint8_t *key_buf; /* two keys */
+    struct tr_gone *gone; /* versions that a commit supersedes, of pages that
+                             were written ahead; NULL: none yet, or no memory */
+    unsigned ngone;       /* 0 .. TR_GONE_MAX; more are forgotten */
+    void *scratch;        /* PG_RAW_MAX bytes: bodies being encoded */
+    uint8_t *key_buf;     /* two keys */
 };
 
 quire_status tr_log_init(struct tr_log *log,
