@@ -263,12 +263,21 @@ struct quire_val {
 
 /* What a commit writes for a changed page. The numbers are stored in files. */
 typedef enum quire_versioning {
-    QUIRE_VERSIONING_DEFAULT = 0,     /* ADAPTIVE */
-    QUIRE_VERSIONING_FULL = 1,        /* the whole page */
-    QUIRE_VERSIONING_INCREMENTAL = 2, /* the changed entries; the whole page
+    QUIRE_VERSIONING_DEFAULT = 0,      /* ADAPTIVE */
+    QUIRE_VERSIONING_FULL = 1,         /* the whole page */
+    QUIRE_VERSIONING_INCREMENTAL = 2,  /* the changed entries; the whole page
                                          when its chain holds `window`
                                          fragments */
-    QUIRE_VERSIONING_ADAPTIVE = 5,    /* INCREMENTAL, but the whole page as
+    QUIRE_VERSIONING_DIFFERENTIAL = 3, /* all entries changed since the page was
+                                          last written whole, so that two reads
+                                          load it; the whole page every
+                                          `window`-th time */
+    QUIRE_VERSIONING_SLIDING = 4,      /* the changed entries and a share of
+                                          those that no other of the newest
+                                          `window` fragments has; never the
+                                          whole page again, unless all of it
+                                          changes */
+    QUIRE_VERSIONING_ADAPTIVE = 5,     /* INCREMENTAL, but the whole page as
                                          soon as the changes in the chain pass
                                          half of it; inner pages may have 16
                                          fragments, whatever `window` says */

@@ -4,8 +4,8 @@
  *
  *     0   u32 nentries
  *     4   u16 prefix_len
- *     6   u16 lower_len    0 in a delta
- *     8   u16 upper_len    0xFFFF: no upper fence, or a delta
+ *     6   u16 lower_len    0 in a delta without fences
+ *     8   u16 upper_len    0xFFFF: no upper fence, or such a delta
  *     10  u8  level
  *     11  u8  flags        0
  *     12  u32 recs_len     bytes, a multiple of 4
@@ -14,30 +14,31 @@
  *
  * Records are as in images, so that a whole body is copied in one piece and
  * only walked. A delta's suffixes are cut by its base's prefix: fences change
- * in whole fragments only.
+ * in whole fragments only. A fenced delta repeats them, so that it may become
+ * the last of its chain.
  */
 #include "pages/pg_impl.h"
 
 static_assert(QUIRE_PAGE_MAX / 8 < PG_BODY_NO_UPPER, "fences are keys");
 
 /* Is the record of slot `i` written? Tombstones are in deltas only. */
-static bool selected(const struct pg_image *img, unsigned i, bool delta)
+static bool selected(const struct pg_image *img, unsigned i, enum pg_form form)
 {
-    return delta ? pg_at(img, img->ages_off)[i] != 0 : !pg_is_tomb(img, i);
+    return form != PG_FORM_WHOLE ? pg_is_changed(img, i) : !pg_is_tomb(img, i);
 }
 
-size_t pg_body_bound(const struct pg_image *img, bool delta)
+size_t pg_body_bound(const struct pg_image *img, enum pg_form form)
 {
     size_t len = PG_BODY_HEADER;
     struct pg_rec rec;
 
-    QUIRE_ASSERT(!delta || pg_is_work(img));
-    if (!delta)
-        return ra_round_up(len + img->lower_len + img->upper_len,
-                           PG_REC_ALIGN) +
-               pg_live_bytes(img);
+    QUIRE_ASSERT(form == PG_FORM_WHOLE || pg_is_work(img));
+    if (form != PG_FORM_DELTA)
+        len = ra_round_up(len + img->lower_len + img->upper_len, PG_REC_ALIGN);
+    if (form == PG_FORM_WHOLE)
+        return len + pg_live_bytes(img);
     for (unsigned i = 0; i < img->n; i++) {
-        if (!selected(img, i, delta))
+        if (!selected(img, i, form))
             continue;
         pg_rec_read(pg_rec_at(img, i), &rec);
         len += rec.size;
@@ -45,9 +46,10 @@ size_t pg_body_bound(const struct pg_image *img, bool delta)
     return len;
 }
 
-size_t pg_body_encode(const struct pg_image *img, bool delta, void *buf,
+size_t pg_body_encode(const struct pg_image *img, enum pg_form form, void *buf,
                       size_t cap, uint32_t *nentries)
 {
+    bool delta = form == PG_FORM_DELTA;
     uint8_t *p = buf;
     size_t lower_len = delta ? 0 : img->lower_len;
     size_t upper_len = delta ? 0 : img->upper_len;
@@ -56,7 +58,7 @@ size_t pg_body_encode(const struct pg_image *img, bool delta, void *buf,
     uint32_t n = 0;
     struct pg_rec rec;
 
-    QUIRE_ASSERT(!delta || pg_is_work(img));
+    QUIRE_ASSERT(form == PG_FORM_WHOLE || pg_is_work(img));
     QUIRE_ASSERT_SLOW(pg_check_image(img));
     recs = ra_round_up(end, PG_REC_ALIGN);
     if (recs > cap)
@@ -67,7 +69,7 @@ size_t pg_body_encode(const struct pg_image *img, bool delta, void *buf,
     for (; end < recs; end++)
         p[end] = 0;
     for (unsigned i = 0; i < img->n; i++) {
-        if (!selected(img, i, delta))
+        if (!selected(img, i, form))
             continue;
         pg_rec_trim(img, i, &rec);
         if (rec.size > cap - end)

@@ -8,6 +8,8 @@
  */
 #include "pages/pg_impl.h"
 
+#define AGE_NONE 0x0cu /* bits of an age that mean nothing */
+
 /* Does a part of `nbytes` at `off` follow `*end`? Moves `*end` behind it. */
 static bool part_ok(size_t off, size_t nbytes, size_t align, size_t *end)
 {
@@ -27,18 +29,22 @@ static bool parts_ok(const struct pg_image *img)
     if (img->cap > PG_IMAGE_MAX || img->used > img->cap ||
         img->recs_off > img->used || img->slot_cap > img->cap ||
         img->lower_len > img->cap || img->upper_len > img->cap ||
-        img->n > img->slot_cap || img->nchain > PG_CHAIN_MAX)
+        img->n > img->slot_cap || img->nchain > PG_CHAIN_MAX ||
+        img->ghost_bytes > img->cap - img->used)
         return false;
     if (!pg_is_work(img)) {
-        pg_layout_of(img->kind, img->nchain, img->lower_len, img->upper_len,
-                     img->n, &lay);
+        bool aged = (img->flags & PG_IMAGE_AGED) != 0;
+
+        pg_layout_aged(img->kind, img->nchain, aged, img->lower_len,
+                       img->upper_len, img->n, &lay);
         return img->sums_off == lay.sums && img->lower_off == lay.lower &&
                img->upper_off == lay.upper && img->heads_off == lay.heads &&
                img->children_off == lay.children &&
                img->slots_off == lay.slots && img->fps_off == lay.fps &&
-               img->recs_off == lay.recs && img->ages_off == 0;
+               img->recs_off == lay.recs && img->ages_off == lay.ages;
     }
     return img->nchain == 0 && img->children_off == 0 && img->fps_off == 0 &&
+           img->nghosts == 0 && img->ghost_bytes == 0 &&
            part_ok(img->lower_off, img->lower_len, 1, &end) &&
            part_ok(img->upper_off, img->upper_len, 1, &end) &&
            part_ok(img->heads_off, img->slot_cap * 4u, 4, &end) &&
@@ -90,6 +96,17 @@ static bool value_ok(const struct pg_image *img, const struct pg_rec *rec)
     return used == rec->val_len && !ref.intent;
 }
 
+/* PG-14: the age names a fragment of the chain, and what the whole page lacks
+ * is not in it. */
+static bool age_ok(const struct pg_image *img, unsigned i)
+{
+    unsigned age = pg_age(img, i);
+    unsigned bits = pg_ages(img)[i] & (AGE_NONE | PG_AGE_CHANGED);
+
+    return bits == 0 && age <= img->nchain &&
+           ((pg_ages(img)[i] & PG_AGE_NEW) == 0 || age < img->nchain);
+}
+
 /* PG-1, PG-3, PG-4: records are good, in order, between the fences, and their
  * heads are theirs; the counts are right. */
 static bool slots_ok(const struct pg_image *img)
@@ -131,9 +148,11 @@ static bool slots_ok(const struct pg_image *img)
             pg_image_child_at(img, i)->id != pg_ref_peek_id(rec.val))
             return false;
         if (work) {
-            if (pg_at(img, img->ages_off)[i] > 1)
+            if ((pg_ages(img)[i] & AGE_NONE) != 0)
                 return false;
-            nchanged += pg_at(img, img->ages_off)[i];
+            nchanged += pg_is_changed(img, i);
+        } else if (img->ages_off != 0 && !age_ok(img, i)) {
+            return false;
         }
         if (rec.entry == PG_ENTRY_TOMB) {
             ntomb++;
@@ -145,6 +164,39 @@ static bool slots_ok(const struct pg_image *img)
     return ntomb == img->ntomb && nchanged == img->nchanged &&
            tomb_bytes == img->tomb_bytes &&
            recs_len + img->garbage == img->used - img->recs_off;
+}
+
+/* PG-15: tombstones in key order, none of a key that is there. */
+static bool ghosts_ok(const struct pg_image *img)
+{
+    struct pg_rec before = { 0 };
+    struct pg_rec rec;
+    uint32_t off = 0;
+    bool found = false;
+
+    for (uint32_t i = 0; i < img->nghosts; i++) {
+        struct pg_key key;
+        uint8_t buf[QUIRE_PAGE_MAX / 8];
+
+        if (off >= img->ghost_bytes ||
+            pg_rec_parse(pg_at(img, img->used + off), img->ghost_bytes - off,
+                         &rec) == 0 ||
+            rec.entry != PG_ENTRY_TOMB || rec.val_len != 0 ||
+            img->prefix_len + rec.suffix_len > sizeof(buf))
+            return false;
+        if (i > 0 && pg_cmp(before.suffix, before.suffix_len, rec.suffix,
+                            rec.suffix_len) >= 0)
+            return false;
+        key.prefix = pg_at(img, img->lower_off);
+        pg_copy(buf, key.prefix, img->prefix_len);
+        pg_copy(buf + img->prefix_len, rec.suffix, rec.suffix_len);
+        (void)pg_image_seek(img, buf, img->prefix_len + rec.suffix_len, &found);
+        if (found)
+            return false;
+        before = rec;
+        off += rec.size;
+    }
+    return off == img->ghost_bytes;
 }
 
 bool pg_check_image(const struct pg_image *img)
@@ -165,7 +217,8 @@ bool pg_check_image(const struct pg_image *img)
 
     /* PG-8: a committed image has nothing that it could do without. */
     if (img->slot_cap != img->n || img->garbage != 0 || img->ntomb != 0 ||
-        (img->flags & ~PG_IMAGE_UPPER_INF) != 0)
+        (img->flags & ~(PG_IMAGE_UPPER_INF | PG_IMAGE_AGED)) != 0 ||
+        !ghosts_ok(img))
         return false;
     if (img->kind == PG_LEAF)
         return true;

@@ -17,6 +17,11 @@
  *       delta 1   --d-----m-----   least = d, of delta 0, hiding delta 1's
  *       whole     ab-cdefg-klm--
  *
+ * A chain that has fences in each fragment may end with a delta (SLIDING): what
+ * it lacks, newer ones have. Of such a chain it is remembered which fragment
+ * each entry is from (PG-14), and of a DIFFERENTIAL one the tombstones of keys
+ * that the whole page has (PG-15), since the next fragment must say so again.
+ *
  * Whoever made the bytes may know how to make checksums. So the lengths are
  * checked against the bytes that are there, counts against what they imply,
  * and the image's length against `cap` before anything is written.
@@ -44,6 +49,8 @@ struct merge {
     struct cursor cur[PG_CHAIN_MAX + 1]; /* newest first */
     unsigned n;     /* cursors; the last is the whole page's */
     unsigned least; /* delta with the least key, the newest such; n - 1: none */
+    unsigned from;  /* which of them had the record that was taken last */
+    bool last_has;  /* the last one has its key */
 };
 
 /* What a combination is about, and the status detail it leaves. */
@@ -77,7 +84,10 @@ static quire_status chain_check(struct combine *c, unsigned n)
         newest->birth != ref->birth || newest->count != ref->count ||
         newest->stored_len != ref->stored_len ||
         newest->raw_len != ref->raw_len ||
-        newest->image_len != ref->image_len || newest->nchain != ref->nchain)
+        newest->image_len != ref->image_len || newest->nchain != ref->nchain ||
+        newest->fenced != ref->fenced || newest->step != ref->step ||
+        newest->self_contained != (n == 1) ||
+        !pg_chain_ok(newest->nchain, newest->fenced, newest->step))
         return bad(c, "it is not what its reference says");
     for (unsigned i = 1; i < n; i++) {
         const struct pg_frag *f = &c->frags[i];
@@ -93,7 +103,11 @@ static quire_status chain_check(struct combine *c, unsigned n)
             f->kind != newest->kind || f->level != newest->level ||
             f->birth > c->frags[i - 1].birth)
             return bad(c, "it does not belong into its chain");
-        if (f->self_contained != (i == n - 1))
+        if (i < n - 1 && f->self_contained)
+            return bad(c, "a whole page within its chain");
+        if ((i == n - 1 || newest->fenced) && !f->self_contained && !f->fenced)
+            return bad(c, "its chain does not end with a whole page");
+        if (newest->step != 0 && !f->self_contained)
             return bad(c, "its chain does not end with a whole page");
     }
     return QUIRE_OK;
@@ -122,8 +136,8 @@ static quire_status body_open(const struct combine *c,
         return bad(c, "malformed body");
     if (lower_len > c->key_max || upper_len > c->key_max)
         return bad(c, "a fence is too long");
-    if (!frag->self_contained && (lower_len != 0 || has_upper))
-        return bad(c, "fences in a delta");
+    if (!frag->self_contained && !frag->fenced && (lower_len != 0 || has_upper))
+        return bad(c, "fences in a delta that has none");
     end = PG_BODY_HEADER + lower_len + upper_len;
     recs = ra_round_up(end, PG_REC_ALIGN);
     if (recs > val->size || b->recs_len != val->size - recs ||
@@ -137,7 +151,7 @@ static quire_status body_open(const struct combine *c,
         .upper = { p + PG_BODY_HEADER + lower_len, upper_len },
         .has_upper = has_upper,
     };
-    if (!frag->self_contained)
+    if (!frag->self_contained && !frag->fenced)
         return QUIRE_OK;
     if (has_upper && pg_cmp(b->fences.lower.data, lower_len,
                             b->fences.upper.data, upper_len) >= 0)
@@ -279,6 +293,8 @@ static bool merge_next(struct merge *m, struct pg_rec *rec)
     struct cursor *whole = &m->cur[m->n - 1];
     int c;
 
+    m->from = m->n - 1;
+    m->last_has = true;
     if (m->least == m->n - 1) {
         if (whole->done)
             return false;
@@ -293,6 +309,8 @@ static bool merge_next(struct merge *m, struct pg_rec *rec)
         return true;
     }
     *rec = m->cur[m->least].rec;
+    m->from = m->least;
+    m->last_has = c == 0;
     if (c == 0)
         cursor_next(whole);
     for (unsigned i = m->least; i < m->n - 1; i++) {
@@ -349,13 +367,39 @@ static quire_status image_whole(struct combine *c, const struct body *b,
     quire_status rc;
 
     if (!pg_build_begin(&build, c->ref, NULL, &b->fences, b->nentries,
-                        b->recs_len, seg, cap))
+                        b->recs_len, 0, seg, cap))
         return too_long(c);
     rc = body_walk(c, b, &b->fences, true, &build);
     if (rc != QUIRE_OK)
         return rc;
     pg_copy(pg_at_mut(build.img, build.img->recs_off), b->recs, b->recs_len);
     return QUIRE_OK;
+}
+
+static bool fences_equal(const struct pg_fences *a, const struct pg_fences *b)
+{
+    return a->has_upper == b->has_upper &&
+           pg_cmp(a->lower.data, a->lower.size, b->lower.data, b->lower.size) ==
+               0 &&
+           pg_cmp(a->upper.data, a->upper.size, b->upper.data, b->upper.size) ==
+               0;
+}
+
+/* Is the record that was taken last a tombstone to be remembered? (PG-15) */
+static bool is_ghost(const struct combine *c, const struct merge *m,
+                     const struct pg_rec *rec)
+{
+    return c->ref->step != 0 && rec->entry == PG_ENTRY_TOMB && m->last_has;
+}
+
+/* What is known of it (PG-14). */
+static uint8_t age_of(const struct combine *c, const struct merge *m)
+{
+    uint8_t age = (uint8_t)(m->from << PG_AGE_SHIFT);
+
+    if (c->ref->step != 0 && !m->last_has)
+        age |= PG_AGE_NEW;
+    return age;
 }
 
 static quire_status image_merged(struct combine *c, const struct body *bodies,
@@ -368,13 +412,18 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
     quire_status rc;
     size_t nlive = 0;
     size_t recs_len = 0;
+    size_t ghosts = 0;
     uint32_t off;
 
     for (unsigned i = 0; i < n; i++) {
         c->at = c->frags[i].id;
         if (bodies[i].prefix_len != whole->prefix_len)
             return bad(c, "its prefix is not that of its whole page");
-        rc = body_walk(c, &bodies[i], &whole->fences, i == n - 1, NULL);
+        if (c->frags[i].fenced &&
+            !fences_equal(&bodies[i].fences, &whole->fences))
+            return bad(c, "its fences are not those of its whole page");
+        rc = body_walk(c, &bodies[i], &whole->fences,
+                       c->frags[i].self_contained, NULL);
         if (rc != QUIRE_OK)
             return rc;
     }
@@ -384,21 +433,29 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
         if (rec.entry != PG_ENTRY_TOMB) {
             nlive++;
             recs_len += rec.size;
+        } else if (is_ghost(c, &m, &rec)) {
+            ghosts += rec.size;
         }
     }
     if (!pg_build_begin(&build, c->ref, c->frags[0].sums, &whole->fences, nlive,
-                        recs_len, seg, cap))
+                        recs_len, ghosts, seg, cap))
         return too_long(c);
     off = build.img->recs_off;
     merge_begin(&m, bodies, n);
     while (merge_next(&m, &rec)) {
-        if (rec.entry == PG_ENTRY_TOMB)
+        if (rec.entry == PG_ENTRY_TOMB) {
+            if (is_ghost(c, &m, &rec))
+                pg_build_ghost(&build, &rec);
             continue;
+        }
+        if (build.ages != NULL)
+            build.ages[build.n] = age_of(c, &m);
         pg_build_slot(&build, off, &rec);
         memcpy(pg_at_mut(build.img, off), rec.start, rec.size);
         off += rec.size;
     }
     QUIRE_ASSERT(build.n == nlive && off == build.img->used);
+    QUIRE_ASSERT(build.img->ghost_bytes == ghosts);
     return QUIRE_OK;
 }
 

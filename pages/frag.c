@@ -26,6 +26,8 @@
 #define FRAG_VERSION 1u
 #define FRAG_SELF_CONTAINED 1u
 #define FRAG_LZ4 2u
+#define FRAG_FENCED 4u
+#define FRAG_STEP_SHIFT 4u /* bits 4 to 7: step */
 #define FRAG_SUM_OFF 56u
 #define LINK_MIN 18u /* bytes of an encoded link: two u64, two varints */
 #define LINK_MAX 26u
@@ -75,6 +77,11 @@ size_t pg_frag_encode(const struct pg_frag_in *in, void *out, size_t cap,
     QUIRE_ASSERT(in->nchain == 0 || pg_kind_slotted(in->kind));
     QUIRE_ASSERT(!pg_kind_slotted(in->kind) ||
                  in->self_contained == (in->nchain == 0)); /* PG-9 */
+    QUIRE_ASSERT(pg_chain_ok(in->nchain, in->fenced, in->step));
+    QUIRE_ASSERT(in->step <= PG_CHAIN_MAX);
+    if (in->fenced)
+        flags |= FRAG_FENCED;
+    flags |= (uint8_t)(in->step << FRAG_STEP_SHIFT);
     QUIRE_ASSERT(body_len <= PG_RAW_MAX);
     if (cap < pg_frag_bound(body_len, in->nchain))
         return 0;
@@ -124,6 +131,8 @@ size_t pg_frag_encode(const struct pg_frag_in *in, void *out, size_t cap,
         .kind = (uint8_t)in->kind,
         .level = in->level,
         .nchain = in->nchain,
+        .fenced = in->fenced,
+        .step = in->step,
     };
     memcpy(ref->chain, in->chain, in->nchain * sizeof(in->chain[0]));
     return stored;
@@ -160,12 +169,14 @@ quire_status pg_frag_peek(const void *buf, size_t len, struct pg_frag *frag)
     if (ra_le32(p + 52) != FRAG_VERSION)
         return bad(frag->id, "unknown format version");
     if (!pg_kind_level_ok(p[4], p[5]) || p[7] > PG_CHAIN_MAX ||
-        (p[6] & ~(FRAG_SELF_CONTAINED | FRAG_LZ4)) != 0)
+        (p[6] & 1u << 3) != 0)
         return bad(frag->id, "malformed header");
     frag->kind = (enum pg_kind)p[4];
     frag->level = p[5];
     frag->self_contained = (p[6] & FRAG_SELF_CONTAINED) != 0;
     frag->lz4 = (p[6] & FRAG_LZ4) != 0;
+    frag->fenced = (p[6] & FRAG_FENCED) != 0;
+    frag->step = p[6] >> FRAG_STEP_SHIFT;
     frag->nchain = p[7];
     frag->birth = ra_le64(p + 16);
     frag->count = ra_le64(p + 24);
@@ -177,6 +188,7 @@ quire_status pg_frag_peek(const void *buf, size_t len, struct pg_frag *frag)
     frag->sum = ra_le64(p + FRAG_SUM_OFF);
     frag->body_off = PG_FRAG_HEADER + chain_len;
     if (frag->self_contained != (frag->nchain == 0) || /* PG-9 */
+        !pg_chain_ok(frag->nchain, frag->fenced, frag->step) ||
         (frag->nchain != 0 && !pg_kind_slotted(frag->kind)) ||
         frag->id == PG_ID_NONE || !lens_ok(frag, chain_len))
         return bad(frag->id, "malformed header");

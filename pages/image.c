@@ -7,6 +7,8 @@
  *   | header | fences | fps | slots | heads | children | sums | ages | records |
  *   |        | bytes  | u8  | u16   | u32   | 16 bytes | u64  | u8   |         |
  *   +--------+--------+-----+-------+-------+----------+------+------+---------+
+ *                                                            ghosts |
+ *                                                           --------+
  *
  * A committed image has exact arrays and its records in key order; it has
  * fingerprints (leaves), what is to be known of children (inner pages), sums
@@ -389,8 +391,9 @@ size_t pg_fences_prefix(const struct pg_fences *f)
                      f->upper.size);
 }
 
-size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
-                    size_t upper_len, size_t n, struct pg_layout *lay)
+size_t pg_layout_aged(enum pg_kind kind, unsigned nchain, bool aged,
+                      size_t lower_len, size_t upper_len, size_t n,
+                      struct pg_layout *lay)
 {
     size_t off = sizeof(struct pg_image);
 
@@ -417,6 +420,9 @@ size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
         off = ra_round_up(off, sizeof(uint64_t));
     lay->sums = (uint32_t)off;
     off += nchain * sizeof(uint64_t);
+    lay->ages = aged ? (uint32_t)off : 0;
+    if (aged)
+        off += n;
     off = ra_round_up(off, PG_REC_ALIGN);
     lay->recs = (uint32_t)off;
     return off;
@@ -424,7 +430,8 @@ size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
 
 bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
                     const uint64_t *sums, const struct pg_fences *fences,
-                    size_t n, size_t recs_len, void *seg, size_t cap)
+                    size_t n, size_t recs_len, size_t ghosts, void *seg,
+                    size_t cap)
 {
     struct pg_image *img = seg;
     size_t upper_len = fences->has_upper ? fences->upper.size : 0;
@@ -433,11 +440,13 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
 
     cap = ra_min_u64(cap, PG_IMAGE_MAX);
     /* first, so that no product below can wrap: n <= 2^18 */
-    if (cap < sizeof(*img) || n > cap / PG_REC_ALIGN || recs_len > cap)
+    if (cap < sizeof(*img) || n > cap / PG_REC_ALIGN || recs_len > cap ||
+        ghosts > cap)
         return false;
-    recs_off = pg_layout_of(ref->kind, ref->nchain, fences->lower.size,
-                            upper_len, n, &lay);
-    if (recs_off > cap || recs_len > cap - recs_off)
+    recs_off = pg_layout_aged(ref->kind, ref->nchain, ref->fenced,
+                              fences->lower.size, upper_len, n, &lay);
+    if (recs_off > cap || recs_len > cap - recs_off ||
+        ghosts > cap - recs_off - recs_len)
         return false;
 
     memset(img, 0, sizeof(*img));
@@ -445,6 +454,8 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     img->kind = ref->kind;
     img->level = ref->level;
     img->flags = fences->has_upper ? 0 : PG_IMAGE_UPPER_INF;
+    if (ref->fenced)
+        img->flags |= PG_IMAGE_AGED;
     img->nchain = ref->nchain;
     img->cap = (uint32_t)cap;
     img->used = (uint32_t)(recs_off + recs_len);
@@ -456,6 +467,7 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     img->lower_off = lay.lower;
     img->upper_off = lay.upper;
     img->sums_off = lay.sums;
+    img->ages_off = lay.ages;
     img->heads_off = lay.heads;
     img->slots_off = lay.slots;
     img->fps_off = lay.fps;
@@ -471,6 +483,7 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
 
     b->img = img;
     b->fps = lay.fps != 0 ? pg_at_mut(img, lay.fps) : NULL;
+    b->ages = lay.ages != 0 ? pg_at_mut(img, lay.ages) : NULL;
     b->children = lay.children != 0 ? (void *)pg_at_mut(img, lay.children)
                                     : NULL;
     b->heads = (uint32_t *)(void *)pg_at_mut(img, lay.heads);
@@ -516,11 +529,72 @@ size_t pg_image_compact_bytes(const struct pg_image *img, unsigned nchain)
            trimmed_bytes(img);
 }
 
+/* Bytes of the tombstones that stay with the version. */
+static size_t ghosts_of(const struct pg_image *img, unsigned step)
+{
+    size_t sum = 0;
+    struct pg_rec rec;
+
+    if (step == 0 || img->ntomb == 0)
+        return 0;
+    for (unsigned i = 0; i < img->n; i++) {
+        if (!pg_is_tomb(img, i) || !pg_is_changed(img, i))
+            continue;
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        sum += rec.size;
+    }
+    return sum;
+}
+
+size_t pg_image_aged_bytes(const struct pg_image *img, unsigned nchain,
+                           unsigned step)
+{
+    struct pg_layout lay;
+
+    return pg_layout_aged(img->kind, nchain, true, img->lower_len,
+                          img->upper_len, img->n - img->ntomb, &lay) +
+           trimmed_bytes(img) + ghosts_of(img, step);
+}
+
+/* The ages of a fenced version: what was written is the newest, the rest is
+ * older by a fragment (DIFFERENTIAL: in the whole page). */
+static void ages_compact(const struct pg_image *img, const struct pg_ref *ref,
+                         struct pg_build *b)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < img->n; i++) {
+        unsigned age = pg_age(img, i) + 1;
+
+        if (pg_is_tomb(img, i))
+            continue;
+        if (pg_is_changed(img, i))
+            b->ages[n++] = ref->step != 0 ? pg_ages(img)[i] & PG_AGE_NEW : 0;
+        else
+            b->ages[n++] = (uint8_t)((ref->step != 0 ? 1 : age)
+                                     << PG_AGE_SHIFT);
+        QUIRE_ASSERT(b->ages[n - 1] >> PG_AGE_SHIFT <= ref->nchain);
+    }
+}
+
+static void ghosts_compact(const struct pg_image *img, struct pg_build *b)
+{
+    struct pg_rec rec;
+
+    for (unsigned i = 0; i < img->n; i++) {
+        if (!pg_is_tomb(img, i) || !pg_is_changed(img, i))
+            continue;
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        pg_build_ghost(b, &rec);
+    }
+}
+
 bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
                       const uint64_t *sums, void *seg, size_t cap)
 {
     const uint8_t *run = NULL; /* records to be copied in one piece ... */
     size_t run_len = 0;        /* ... bytes of them; they belong before `off` */
+    size_t ghosts = ghosts_of(img, ref->step);
     struct pg_fences fences;
     struct pg_build b;
     struct pg_rec rec;
@@ -530,7 +604,7 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
     QUIRE_ASSERT_SLOW(pg_check_image(img));
     pg_fences_of(img, &fences);
     if (!pg_build_begin(&b, ref, sums, &fences, img->n - img->ntomb,
-                        trimmed_bytes(img), seg, cap))
+                        trimmed_bytes(img), ghosts, seg, cap))
         return false;
     off = b.img->recs_off;
     for (unsigned i = 0; i < img->n; i++) {
@@ -556,6 +630,10 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
     }
     pg_copy(pg_at_mut(b.img, off - (uint32_t)run_len), run, run_len);
     QUIRE_ASSERT(off == b.img->used && b.n == b.img->n);
+    if (b.ages != NULL)
+        ages_compact(img, ref, &b);
+    if (ghosts != 0)
+        ghosts_compact(img, &b);
     return true;
 }
 

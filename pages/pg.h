@@ -94,10 +94,13 @@ struct pg_ref {
     uint8_t kind;        /* enum pg_kind */
     uint8_t level;       /* 0: leaf */
     uint8_t nchain;      /* 0 .. PG_CHAIN_MAX */
-    bool intent;         /* `id` is the number of a changed page that belongs to
+    bool fenced;  /* the newest fragment is a delta with fences (PG-14) */
+    uint8_t step; /* DIFFERENTIAL: fragments written of the page since
+                            its whole one, 1 .. PG_CHAIN_MAX; others: 0 */
+    bool intent;  /* `id` is the number of a changed page that belongs to
                             a running transaction; never in a file */
-    struct pg_link chain[PG_CHAIN_MAX]; /* older fragments, newest first, the
-                                           last is self-contained */
+    struct pg_link chain[PG_CHAIN_MAX]; /* older fragments, newest first; the
+                                           last has the page's fences */
 };
 
 /* Bytes of an encoded reference: at most; with `nchain` links at most. */
@@ -193,19 +196,37 @@ struct pg_image {
     uint32_t lower_len;    /* bytes of the lower fence: least possible key */
     uint32_t upper_len;    /* bytes of the upper fence: keys are below it */
     uint32_t upper_off;
-    uint32_t sums_off;   /* u64[nchain]: checksums of the chain's links */
-    uint32_t ages_off;   /* u8[slot_cap], working images: 1 changed; else 0 */
-    uint32_t slot_cap;   /* slots that there is room for */
-    uint32_t nchanged;   /* of the slots, changed by the owning transaction */
-    uint32_t garbage;    /* bytes of records no slot points to */
-    uint32_t tomb_bytes; /* bytes of the tombstones' records */
-    quire_rev birth;     /* committed: of the newest fragment */
-    pg_id id;            /* committed: image id */
+    uint32_t sums_off;    /* u64[nchain]: checksums of the chain's links */
+    uint32_t ages_off;    /* u8[slot_cap] of PG_AGE_*: working images, and
+                            committed ones that are AGED; else 0 */
+    uint32_t slot_cap;    /* slots that there is room for */
+    uint32_t nchanged;    /* of the slots, changed by the owning transaction */
+    uint32_t garbage;     /* bytes of records no slot points to */
+    uint32_t tomb_bytes;  /* bytes of the tombstones' records */
+    uint32_t nghosts;     /* committed: tombstones behind the records, see
+                            PG-15; not among the slots */
+    uint32_t ghost_bytes; /* bytes of them, from `used` on */
+    quire_rev birth;      /* committed: of the newest fragment */
+    pg_id id;             /* committed: image id */
 };
 
 #define PG_IMAGE_WORK 1u      /* a working image */
 #define PG_IMAGE_WHOLE 2u     /* working: will be written self-contained */
 #define PG_IMAGE_UPPER_INF 4u /* no upper fence: the rightmost page */
+#define PG_IMAGE_AGED 8u      /* where each entry comes from is known (PG-14) */
+
+/* What is known of a slot's entry. All zeros: unchanged, of the newest fragment
+ * (or it is not known of which), and the whole page below has the key. */
+#define PG_AGE_CHANGED 1u /* working: by the owning transaction */
+#define PG_AGE_NEW 2u     /* the whole page at the chain's end lacks the key */
+#define PG_AGE_SHIFT 4u   /* above: index of its fragment, 0 the newest */
+
+/* What a body holds. */
+enum pg_form {
+    PG_FORM_WHOLE = 0,  /* all entries, and the fences */
+    PG_FORM_DELTA = 1,  /* the changed entries, tombstones included */
+    PG_FORM_FENCED = 2, /* a delta, and the fences */
+};
 
 struct pg_key { /* prefix, then suffix, is the key */
     const uint8_t *prefix;
@@ -430,6 +451,9 @@ bool pg_work_merge(const struct pg_image *left, const struct pg_image *right,
  * the version that `ref` names, whose links have the checksums `sums`. Trailing
  * padding of references in inner pages is trimmed. false when too small. */
 size_t pg_image_compact_bytes(const struct pg_image *img, unsigned nchain);
+/* The same for a version whose newest fragment is fenced, of this step. */
+size_t pg_image_aged_bytes(const struct pg_image *img, unsigned nchain,
+                           unsigned step);
 bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
                       const uint64_t *sums, void *seg, size_t cap);
 
@@ -446,6 +470,8 @@ struct pg_frag_in {
     uint32_t nentries;
     uint32_t image_len; /* becomes ref->image_len */
     uint8_t nchain;     /* links below; 0 if self-contained */
+    bool fenced;        /* becomes ref->fenced */
+    uint8_t step;       /* becomes ref->step */
     struct pg_link chain[PG_CHAIN_MAX];
     uint64_t sums[PG_CHAIN_MAX]; /* their checksums */
     const void *body;
@@ -460,15 +486,14 @@ static inline size_t pg_frag_bound(size_t body_len, unsigned nchain)
     return PG_FRAG_HEADER + nchain * 32u + body_len;
 }
 
-/* The body of a working image's fragment in `buf` of `cap` bytes: all live
- * entries, or with `delta` the changed ones, tombstones included. Values of
+/* The body of a working image's fragment in `buf` of `cap` bytes. Values of
  * inner pages are trimmed to their references. Returns its length, 0 when
  * `cap` is too small; *nentries. */
-size_t pg_body_encode(const struct pg_image *img, bool delta, void *buf,
+size_t pg_body_encode(const struct pg_image *img, enum pg_form form, void *buf,
                       size_t cap, uint32_t *nentries);
 
-/* Most bytes of that body. O(1) without, O(n) with delta. */
-size_t pg_body_bound(const struct pg_image *img, bool delta);
+/* Most bytes of that body. O(1) for WHOLE, else O(n). */
+size_t pg_body_bound(const struct pg_image *img, enum pg_form form);
 
 /*
  * Encode a fragment into `out` of `cap` bytes, compressed when that is shorter
@@ -484,6 +509,8 @@ struct pg_frag {
     uint8_t level;
     bool self_contained;
     bool lz4;
+    bool fenced;
+    uint8_t step;
     uint8_t nchain;
     pg_id id;
     quire_rev birth;
@@ -522,8 +549,8 @@ quire_status pg_frag_body(const struct pg_frag *frag, const void *buf,
                           struct quire_val *body) QUIRE_MUST_CHECK;
 
 /*
- * Put a page together: bodies[0] is the newest fragment's, the last is
- * self-contained and the only one that is. Entries of newer fragments hide
+ * Put a page together: bodies[0] is the newest fragment's, the last has the
+ * fences; none but that is self-contained. Entries of newer fragments hide
  * older ones, tombstones included. Builds the committed image of `ref` in
  * `seg` of `cap` bytes, checking structure, order and bounds on the way.
  * `page_bytes` bounds key lengths.
@@ -543,6 +570,46 @@ quire_status pg_image_plain(const struct pg_ref *ref,
 
 /* Bytes of the image of a plain page of `nbytes`. */
 size_t pg_image_plain_bytes(size_t nbytes);
+
+/* ---- what a commit writes of a changed page ---- */
+
+/*
+ * A strategy's decision, worked out from the ages of the slots; strategy.c. The
+ * new fragment's links are `nlinks` of the version before, from fragment `from`
+ * on, the newest being 0.
+ */
+struct pg_plan {
+    enum pg_form form;
+    uint8_t step;      /* of the new fragment */
+    uint8_t from;      /* 0 .. ref->nchain */
+    uint8_t nlinks;    /* 0 if WHOLE */
+    uint8_t all_age;   /* SLIDING: entries of this age and above are rescued, */
+    size_t some_bytes; /* and so many bytes of those one below */
+    size_t body_bytes; /* most bytes of the body */
+};
+
+/*
+ * Decide what is to be written of the working image `img`, whose committed
+ * version is `ref` (id PG_ID_NONE: there is none), when chains may have
+ * `window` fragments, 2 .. QUIRE_WINDOW_MAX. Changes nothing; O(n).
+ */
+void pg_plan_make(const struct pg_image *img, const struct pg_ref *ref,
+                  quire_versioning versioning, unsigned window,
+                  struct pg_plan *plan);
+
+/* Mark the entries that the plan wants to be written beside the changed ones,
+ * and unmark those that it can do without. To be done before the body is
+ * encoded, and once; a plan made afterwards is another one. */
+void pg_plan_mark(struct pg_image *img, const struct pg_plan *plan);
+
+/* The links of the new fragment, from the version before, whose own links have
+ * the checksums `sums`; and its form and step. */
+void pg_plan_links(const struct pg_plan *plan, const struct pg_ref *ref,
+                   const uint64_t *sums, struct pg_frag_in *in);
+
+/* Bytes of the committed image. */
+size_t pg_plan_image_bytes(const struct pg_image *img,
+                           const struct pg_plan *plan);
 
 /* ---- large values ---- */
 

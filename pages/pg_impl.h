@@ -273,6 +273,21 @@ static inline bool pg_is_work(const struct pg_image *img)
     return (img->flags & PG_IMAGE_WORK) != 0;
 }
 
+static inline const uint8_t *pg_ages(const struct pg_image *img)
+{
+    return pg_at(img, img->ages_off);
+}
+
+static inline unsigned pg_age(const struct pg_image *img, unsigned i)
+{
+    return pg_ages(img)[i] >> PG_AGE_SHIFT;
+}
+
+static inline bool pg_is_changed(const struct pg_image *img, unsigned i)
+{
+    return (pg_ages(img)[i] & PG_AGE_CHANGED) != 0;
+}
+
 static inline bool pg_is_tomb(const struct pg_image *img, unsigned i)
 {
     return (*pg_rec_at(img, i) & PG_REC_ENTRY) == PG_ENTRY_TOMB;
@@ -311,19 +326,29 @@ struct pg_layout {
     uint32_t heads;
     uint32_t children; /* 0 in leaves */
     uint32_t sums;
+    uint32_t ages; /* 0 unless AGED */
     uint32_t recs;
 };
 
 /* Where the parts of a committed image are; returns where its records begin,
  * so that its length is that plus the bytes of the records. */
-size_t pg_layout_of(enum pg_kind kind, unsigned nchain, size_t lower_len,
-                    size_t upper_len, size_t n, struct pg_layout *lay);
+size_t pg_layout_aged(enum pg_kind kind, unsigned nchain, bool aged,
+                      size_t lower_len, size_t upper_len, size_t n,
+                      struct pg_layout *lay);
+
+static inline size_t pg_layout_of(enum pg_kind kind, unsigned nchain,
+                                  size_t lower_len, size_t upper_len, size_t n,
+                                  struct pg_layout *lay)
+{
+    return pg_layout_aged(kind, nchain, false, lower_len, upper_len, n, lay);
+}
 
 /* ---- building a committed image, records in key order ---- */
 
 struct pg_build {
     struct pg_image *img;
-    uint8_t *fps; /* NULL in inner pages */
+    uint8_t *fps;  /* NULL in inner pages */
+    uint8_t *ages; /* NULL unless AGED */
     uint32_t *heads;
     uint16_t *slots;
     struct pg_child *children; /* NULL in leaves */
@@ -332,11 +357,23 @@ struct pg_build {
 
 /*
  * Begin the committed image of `ref` with room for exactly `n` records of
- * `recs_len` bytes together. false when `cap` is too small.
+ * `recs_len` bytes together, and `ghosts` bytes behind them. false when `cap`
+ * is too small.
  */
 bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
                     const uint64_t *sums, const struct pg_fences *fences,
-                    size_t n, size_t recs_len, void *seg, size_t cap);
+                    size_t n, size_t recs_len, size_t ghosts, void *seg,
+                    size_t cap);
+
+/* Append a ghost; there is room. */
+static inline void pg_build_ghost(struct pg_build *b, const struct pg_rec *rec)
+{
+    struct pg_image *img = b->img;
+
+    memcpy(pg_at_mut(img, img->used + img->ghost_bytes), rec->start, rec->size);
+    img->ghost_bytes += rec->size;
+    img->nghosts++;
+}
 
 /* Enter the record `rec`, which the caller has written, or will write, at `off`
  * bytes from the image's start. */
@@ -373,6 +410,15 @@ size_t pg_ref_bytes(const uint8_t *buf);
 static inline bool pg_kind_slotted(unsigned kind)
 {
     return kind == PG_LEAF || kind == PG_INNER;
+}
+
+/* Are what a fragment says of itself and the length of its chain in accord?
+ * A fenced one is a delta; one with a step stands on the whole page (PG-9). */
+static inline bool pg_chain_ok(unsigned nchain, bool fenced, unsigned step)
+{
+    if (step != 0)
+        return fenced && nchain == 1;
+    return !fenced || nchain != 0;
 }
 
 /* Can there be a page of this kind at this level? */

@@ -3,9 +3,9 @@
  *
  *     0   u64 image id          so that a look-up can peek at it
  *     8   u64 checksum
- *     16  u8  kind              bit 7: a reference to an intent
+ *     16  u8  kind              bit 7: a reference to an intent; bit 6: fenced
  *     17  u8  level
- *     18  u8  nchain
+ *     18  u8  nchain            bits 4 to 7: step
  *     19  varints birth, count, stored_len, raw_len, image_len
  *         for each link: u64 image id, varint stored_len, varint raw_len
  *
@@ -16,12 +16,15 @@
 #include "pages/pg_impl.h"
 
 #define REF_FIXED 19u /* bytes before the varints */
+#define REF_FENCED 0x40u
+#define REF_NCHAIN 0x0fu
+#define REF_STEP_SHIFT 4u
 
 static_assert(REF_FIXED + 10 + 10 + 5 + 5 + 5 == PG_REF_BYTES(0),
               "PG_REF_BYTES: fixed part");
 static_assert(8 + 5 + 5 == PG_REF_BYTES(1) - PG_REF_BYTES(0),
               "PG_REF_BYTES: link");
-static_assert(PG_CHAIN_MAX < 256 && PG_LEVEL_MAX < 256, "one byte each");
+static_assert(PG_CHAIN_MAX <= REF_NCHAIN && PG_LEVEL_MAX < 256, "they fit");
 
 /* A fragment's lengths, as a reference or a link claims them. */
 static bool lens_ok(uint64_t stored_len, uint64_t raw_len)
@@ -42,9 +45,11 @@ size_t pg_ref_encode(const struct pg_ref *ref, uint8_t *buf)
     QUIRE_ASSERT(ref->nchain <= PG_CHAIN_MAX);
     ra_put_le64(buf, ref->id);
     ra_put_le64(buf + 8, ref->sum);
-    buf[16] = (uint8_t)(ref->kind | (ref->intent ? PG_REF_INTENT : 0));
+    QUIRE_ASSERT(ref->step <= PG_CHAIN_MAX);
+    buf[16] = (uint8_t)(ref->kind | (ref->intent ? PG_REF_INTENT : 0) |
+                        (ref->fenced ? REF_FENCED : 0));
     buf[17] = ref->level;
-    buf[18] = ref->nchain;
+    buf[18] = (uint8_t)(ref->nchain | ref->step << REF_STEP_SHIFT);
     n += pg_varint_encode(buf + n, ref->birth);
     n += pg_varint_encode(buf + n, ref->count);
     n += pg_varint_encode(buf + n, ref->stored_len);
@@ -123,11 +128,14 @@ static bool ref_ok(const struct pg_ref *ref)
 {
     if (ref->id == PG_ID_NONE && !ref->intent)
         return ref->sum == 0 && ref->kind == 0 && ref->level == 0 &&
-               ref->nchain == 0 && ref->birth == 0 && ref->count == 0 &&
-               ref->stored_len == 0 && ref->raw_len == 0 && ref->image_len == 0;
+               ref->nchain == 0 && !ref->fenced && ref->step == 0 &&
+               ref->birth == 0 && ref->count == 0 && ref->stored_len == 0 &&
+               ref->raw_len == 0 && ref->image_len == 0;
     if (!pg_kind_level_ok(ref->kind, ref->level))
         return false;
     if (ref->nchain != 0 && !pg_kind_slotted(ref->kind))
+        return false;
+    if (!pg_chain_ok(ref->nchain, ref->fenced, ref->step))
         return false;
     if (ref->intent)
         return true;
@@ -144,13 +152,12 @@ quire_status pg_ref_parse(const uint8_t *buf, size_t len, struct pg_ref *ref,
         return ra_fail(QUIRE_CORRUPT, "page reference: %zu bytes", len);
     ref->id = ra_le64(buf);
     ref->sum = ra_le64(buf + 8);
-    ref->kind = (uint8_t)(buf[16] & ~PG_REF_INTENT);
+    ref->kind = (uint8_t)(buf[16] & ~(PG_REF_INTENT | REF_FENCED));
+    ref->fenced = (buf[16] & REF_FENCED) != 0;
     ref->intent = (buf[16] & PG_REF_INTENT) != 0;
     ref->level = buf[17];
-    ref->nchain = buf[18];
-    if (ref->nchain > PG_CHAIN_MAX)
-        return ra_fail(QUIRE_CORRUPT, "page reference: a chain of %u",
-                       (unsigned)ref->nchain);
+    ref->nchain = buf[18] & REF_NCHAIN;
+    ref->step = buf[18] >> REF_STEP_SHIFT;
     n = tail_decode(buf + REF_FIXED, len - REF_FIXED, ref);
     if (n == 0 || !ref_ok(ref))
         return ra_fail(QUIRE_CORRUPT,
@@ -180,7 +187,7 @@ size_t pg_ref_bytes(const uint8_t *buf)
 
     for (unsigned i = 0; i < 5; i++)
         p = varint_skip(p);
-    for (unsigned i = 0; i < buf[18]; i++)
+    for (unsigned i = 0; i < (buf[18] & REF_NCHAIN); i++)
         p = varint_skip(varint_skip(p + 8));
     return (size_t)(p - buf);
 }

@@ -133,8 +133,8 @@ static void mark_changed(struct pg_image *img, unsigned i)
 {
     uint8_t *age = ages_mut(img) + i;
 
-    img->nchanged += *age == 0;
-    *age = 1;
+    img->nchanged += (*age & PG_AGE_CHANGED) == 0;
+    *age |= PG_AGE_CHANGED;
 }
 
 /* Append a record behind all others, in slot and place; there is room. */
@@ -183,8 +183,10 @@ size_t pg_entry_bytes(size_t key_len, size_t val_len)
 
 size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len)
 {
-    size_t recs_len = src->used - src->recs_off - src->garbage;
-    size_t mean = rec_mean(src->n, recs_len);
+    size_t recs_len = src->used - src->recs_off - src->garbage +
+                      src->ghost_bytes;
+    size_t n = src->n + src->nghosts;
+    size_t mean = rec_mean(n, recs_len);
     size_t rec = pg_rec_bytes(key_len, val_len);
     size_t left;
 
@@ -192,7 +194,7 @@ size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len)
      * needs left >= mean + slot. */
     left = (rec * (mean + PG_WORK_SLOT) + mean - 1) / mean;
     left = ra_max_u64(left, mean + PG_WORK_SLOT);
-    return work_bytes(src->lower_len + src->upper_len, src->n, recs_len) + left;
+    return work_bytes(src->lower_len + src->upper_len, n, recs_len) + left;
 }
 
 /* ---- making ---- */
@@ -212,8 +214,8 @@ bool pg_work_init(void *seg, size_t cap, enum pg_kind kind, unsigned level,
     return true;
 }
 
-/* Copy the records of `src`, which has no garbage, in one piece: the slots are
- * the same but for where the records begin. */
+/* Copy the records of `src`, which has no garbage and no ghosts, in one piece:
+ * the slots are the same but for where the records begin. */
 static void copy_records(struct pg_image *img, const struct pg_image *src)
 {
     const uint16_t *from = pg_slots(src);
@@ -226,8 +228,8 @@ static void copy_records(struct pg_image *img, const struct pg_image *src)
     pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
     for (unsigned i = 0; i < src->n; i++)
         to[i] = (uint16_t)(from[i] + shift);
-    if (pg_is_work(src))
-        pg_copy(ages_mut(img), pg_at(src, src->ages_off), src->n);
+    if (src->ages_off != 0)
+        pg_copy(ages_mut(img), pg_ages(src), src->n);
     else
         memset(ages_mut(img), 0, src->n);
     img->n = src->n;
@@ -237,29 +239,55 @@ static void copy_records(struct pg_image *img, const struct pg_image *src)
     img->nchanged = src->nchanged;
 }
 
+/* Append the ghosts of `src` from *off on whose keys are below that of `rec`
+ * (NULL: all that are left), as tombstones. */
+static void ghosts_append(struct pg_image *img, const struct pg_image *src,
+                          uint32_t *off, const struct pg_rec *rec)
+{
+    struct pg_rec ghost;
+
+    while (*off < src->ghost_bytes) {
+        pg_rec_read(pg_at(src, src->used + *off), &ghost);
+        if (rec != NULL && pg_cmp(ghost.suffix, ghost.suffix_len, rec->suffix,
+                                  rec->suffix_len) > 0)
+            return;
+        work_append(img, PG_ENTRY_TOMB, NULL, 0, ghost.suffix, ghost.suffix_len,
+                    NULL, 0, false);
+        *off += ghost.size;
+    }
+}
+
 bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
 {
-    size_t recs_len = src->used - src->recs_off - src->garbage;
+    size_t recs_len = src->used - src->recs_off - src->garbage +
+                      src->ghost_bytes;
     bool work = pg_is_work(src);
+    bool aged = src->nchain == 0 && !work; /* all is in the whole page */
+    uint32_t ghost = 0;
     struct pg_fences fences;
     struct pg_image *img;
     struct pg_rec rec;
 
     QUIRE_ASSERT_SLOW(pg_check_image(src));
     pg_fences_of(src, &fences);
-    img = work_begin(seg, cap, src->kind, src->level, &fences, src->n,
-                     recs_len);
+    img = work_begin(seg, cap, src->kind, src->level, &fences,
+                     src->n + src->nghosts, recs_len);
     if (img == NULL)
         return false;
-    img->flags |= src->flags & PG_IMAGE_WHOLE;
-    if (src->garbage == 0)
+    img->flags |= src->flags & (PG_IMAGE_WHOLE | PG_IMAGE_AGED);
+    if (aged)
+        img->flags |= PG_IMAGE_AGED;
+    if (src->garbage == 0 && src->nghosts == 0)
         copy_records(img, src);
     for (unsigned i = img->n; i < src->n; i++) {
         pg_rec_read(pg_rec_at(src, i), &rec);
+        ghosts_append(img, src, &ghost, &rec);
         work_append(img, rec.entry, NULL, 0, rec.suffix, rec.suffix_len,
-                    rec.val, rec.val_len,
-                    work && pg_at(src, src->ages_off)[i] != 0);
+                    rec.val, rec.val_len, work && pg_is_changed(src, i));
+        if (src->ages_off != 0)
+            ages_mut(img)[img->n - 1] = pg_ages(src)[i];
     }
+    ghosts_append(img, src, &ghost, NULL);
     QUIRE_ASSERT_SLOW(pg_check_image(img));
     return true;
 }
@@ -387,7 +415,7 @@ static void slot_insert(struct pg_image *img, unsigned i)
     memmove(heads + i + 1, heads + i, behind * sizeof(*heads));
     memmove(slots + i + 1, slots + i, behind * sizeof(*slots));
     memmove(ages + i + 1, ages + i, behind);
-    ages[i] = 0;
+    ages[i] = PG_AGE_NEW;
     img->n++;
 }
 
@@ -398,7 +426,7 @@ static void slot_remove(struct pg_image *img, unsigned i)
     uint8_t *ages = ages_mut(img);
     size_t behind = img->n - i - 1;
 
-    img->nchanged -= ages[i];
+    img->nchanged -= ages[i] & PG_AGE_CHANGED;
     memmove(heads + i, heads + i + 1, behind * sizeof(*heads));
     memmove(slots + i, slots + i + 1, behind * sizeof(*slots));
     memmove(ages + i, ages + i + 1, behind);

@@ -56,6 +56,9 @@ static const struct layout layouts[] = {
     { "large values", QUIRE_VERSIONING_ADAPTIVE, 4, 4, 3, 700000, 0, 0, 1, 8 },
     { "written ahead", QUIRE_VERSIONING_ADAPTIVE, 4, 3, 3, 0, 6000, 0, 499, 1 },
     { "superblocks", QUIRE_VERSIONING_ADAPTIVE, 4, 262, 1, 0, 0, 130, 37, 4 },
+    { "differential", QUIRE_VERSIONING_DIFFERENTIAL, 6, 14, 6, 900, 0, 5, 1,
+      6 },
+    { "sliding", QUIRE_VERSIONING_SLIDING, 4, 14, 6, 900, 0, 5, 1, 6 },
 };
 
 /* A store that was made, and what is known of it. */

@@ -427,6 +427,18 @@ static void test_longest_chain(void **state)
     run_chain(QUIRE_WINDOW_MAX, QUIRE_VERSIONING_INCREMENTAL);
 }
 
+static void test_differential(void **state)
+{
+    (void)state;
+    run_chain(2, QUIRE_VERSIONING_DIFFERENTIAL);
+}
+
+static void test_sliding(void **state)
+{
+    (void)state;
+    run_chain(5, QUIRE_VERSIONING_SLIDING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +446,8 @@ int main(void)
         cmocka_unit_test(test_shortest_chain),
         cmocka_unit_test(test_usual_chain),
         cmocka_unit_test(test_longest_chain),
+        cmocka_unit_test(test_differential),
+        cmocka_unit_test(test_sliding),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -728,6 +728,20 @@ static void run_index(struct fault_env *e)
         commit(e, 0);
 }
 
+/* Small commits over chains of the other sorts. */
+static void prepare_differential(struct fault_env *e)
+{
+    e->opt.versioning = QUIRE_VERSIONING_DIFFERENTIAL;
+    prepare_series(e);
+}
+
+static void prepare_sliding(struct fault_env *e)
+{
+    e->opt.versioning = QUIRE_VERSIONING_SLIDING;
+    e->opt.window = 3;
+    prepare_series(e);
+}
+
 /* ---- the table ---- */
 
 static const struct fault_scenario scenarios[] = {
@@ -742,6 +756,8 @@ static const struct fault_scenario scenarios[] = {
     { "abort", prepare_loaded, run_abort },
     { "merge, split", prepare_series, run_merge_split },
     { "small commits", prepare_series, run_small_commits },
+    { "differentials", prepare_differential, run_small_commits },
+    { "sliding window", prepare_sliding, run_small_commits },
     { "read", prepare_loaded, run_read },
     { "read and write", prepare_loaded, run_read_write },
     { "trees", prepare_trees, run_trees },

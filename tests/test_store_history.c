@@ -292,8 +292,8 @@ static void test_random_histories(void **state)
 {
     static const uint32_t pages[] = { 4096, 16384 };
     static const quire_versioning versionings[] = {
-        QUIRE_VERSIONING_FULL,
-        QUIRE_VERSIONING_INCREMENTAL,
+        QUIRE_VERSIONING_FULL,         QUIRE_VERSIONING_INCREMENTAL,
+        QUIRE_VERSIONING_DIFFERENTIAL, QUIRE_VERSIONING_SLIDING,
         QUIRE_VERSIONING_ADAPTIVE,
     };
     static const uint32_t windows[] = { 2, 4, 16 };

@@ -778,8 +778,8 @@ static void test_all_operations_against_the_model(void **state)
 {
     static const uint32_t pages[] = { 4096, 8192, 16384, 65536 };
     static const quire_versioning versionings[] = {
-        QUIRE_VERSIONING_ADAPTIVE,
-        QUIRE_VERSIONING_INCREMENTAL,
+        QUIRE_VERSIONING_ADAPTIVE,    QUIRE_VERSIONING_SLIDING,
+        QUIRE_VERSIONING_INCREMENTAL, QUIRE_VERSIONING_DIFFERENTIAL,
         QUIRE_VERSIONING_FULL,
     };
     uint64_t total = ops_wanted(60000);

@@ -113,9 +113,7 @@ static quire_status options_take(const struct quire_options *opt,
                        out->page_bytes, QUIRE_PAGE_MIN, QUIRE_PAGE_MAX);
     if (out->versioning == QUIRE_VERSIONING_DEFAULT)
         out->versioning = QUIRE_VERSIONING_ADAPTIVE;
-    if (out->versioning != QUIRE_VERSIONING_FULL &&
-        out->versioning != QUIRE_VERSIONING_INCREMENTAL &&
-        out->versioning != QUIRE_VERSIONING_ADAPTIVE)
+    if (!pf_versioning_known(out->versioning))
         return ra_fail(QUIRE_INVAL, "options: versioning %d is not known",
                        (int)out->versioning);
     if (out->window == 0)

@@ -37,6 +37,11 @@ struct pf_geometry {
     quire_versioning versioning;
 };
 
+static inline bool pf_versioning_known(quire_versioning v)
+{
+    return v >= QUIRE_VERSIONING_FULL && v <= QUIRE_VERSIONING_ADAPTIVE;
+}
+
 struct pf_span {
     uint64_t off;   /* bytes, a multiple of the block size */
     uint64_t len;   /* bytes, likewise; 0: no span */

@@ -69,9 +69,7 @@ quire_status pf_geometry_check(const struct pf_geometry *geo)
     if (geo->window < 2 || geo->window > QUIRE_WINDOW_MAX)
         return ra_fail(QUIRE_INVAL, "window %u: must be 2 to %u", geo->window,
                        QUIRE_WINDOW_MAX);
-    if (geo->versioning != QUIRE_VERSIONING_FULL &&
-        geo->versioning != QUIRE_VERSIONING_INCREMENTAL &&
-        geo->versioning != QUIRE_VERSIONING_ADAPTIVE)
+    if (!pf_versioning_known(geo->versioning))
         return ra_fail(QUIRE_INVAL, "versioning %u is not known",
                        (unsigned)geo->versioning);
     return QUIRE_OK;

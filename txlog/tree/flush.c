@@ -2,11 +2,10 @@
  * flush.c - changed pages become fragments.
  *
  * Children first: a page is written when every page below it has been, and the
- * references to them stand in it. What is written of a page is decided here by
- * the store's versioning: its changed entries, as long as the chain has room for
- * one more fragment (and, under ADAPTIVE, the changes in the chain stay below
- * half of the page), else all of it, which starts a new chain. A page that was
- * split, merged or made anew is always written whole.
+ * references to them stand in it. What is written of a page is decided by the
+ * store's versioning (pages/strategy.c): its changed entries, perhaps some
+ * others, or all of it, which starts a new chain. A page that was split, merged
+ * or made anew is always written whole.
  *
  * Two uses. The commit writes all changed pages into its batch and keeps them
  * in the log until the batch is on its way, since a batch that fails must leave
@@ -22,33 +21,18 @@ static bool page_is_plain(const struct pg_image *img)
     return img->kind != PG_LEAF && img->kind != PG_INNER;
 }
 
-/* Should the changed page be written whole? */
-static bool write_whole(const struct tr_env *env, const struct tr_intent *in,
-                        size_t delta_bytes)
+/* What is to be written of a changed leaf or inner page. */
+static void plan_page(const struct tr_env *env, const struct tr_intent *in,
+                      struct pg_plan *plan)
 {
-    size_t whole = pg_body_bound(in->img, false);
-    size_t changes = delta_bytes;
-
-    if (page_is_plain(in->img) || in->ref.id == PG_ID_NONE ||
-        (in->img->flags & PG_IMAGE_WHOLE) != 0 ||
-        env->versioning == QUIRE_VERSIONING_FULL ||
-        in->ref.nchain + 2u > tr_window(env, in->img->level) ||
-        delta_bytes >= whole)
-        return true;
-    if (env->versioning == QUIRE_VERSIONING_INCREMENTAL)
-        return false;
-    /* The newest fragment is a delta if anything is below it; the last link is
-     * the whole page. */
-    if (in->ref.nchain > 0)
-        changes += in->ref.raw_len;
-    for (unsigned i = 0; i + 1 < in->ref.nchain; i++)
-        changes += in->ref.chain[i].raw_len;
-    return changes > whole / 2;
+    pg_plan_make(in->img, &in->ref, env->versioning,
+                 tr_window(env, in->img->level), plan);
 }
 
 uint64_t tr_flush_bound(struct tr_log *log, uint64_t no)
 {
     const struct tr_intent *in = tr_log_intent(log, no);
+    struct pg_plan plan;
     size_t body;
 
     /* Entries of changed children count already: they were put at the width
@@ -56,9 +40,8 @@ uint64_t tr_flush_bound(struct tr_log *log, uint64_t no)
     if (page_is_plain(in->img)) {
         body = in->img->used - in->img->recs_off;
     } else {
-        body = pg_body_bound(in->img, true);
-        if (write_whole(log->env, in, body))
-            body = pg_body_bound(in->img, false);
+        plan_page(log->env, in, &plan);
+        body = plan.body_bytes;
     }
     return ra_round_up(pg_frag_bound(body, PG_CHAIN_MAX), PG_ALIGN);
 }
@@ -88,26 +71,18 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
         frag.body_len = bytes.size;
         frag.image_len = (uint32_t)pg_image_plain_bytes(bytes.size);
     } else {
-        bool whole = write_whole(env, in, pg_body_bound(in->img, true));
+        struct pg_plan plan;
 
-        frag.self_contained = whole;
-        if (!whole) {
-            frag.nchain = (uint8_t)(in->ref.nchain + 1);
-            frag.chain[0] = (struct pg_link){ in->ref.id, in->ref.stored_len,
-                                              in->ref.raw_len };
-            frag.sums[0] = in->ref.sum;
-            memcpy(&frag.chain[1], in->ref.chain,
-                   in->ref.nchain * sizeof(frag.chain[0]));
-            memcpy(&frag.sums[1], in->sums,
-                   in->ref.nchain * sizeof(frag.sums[0]));
-        }
-        frag.body_len = pg_body_encode(in->img, !whole, log->scratch,
+        plan_page(env, in, &plan);
+        pg_plan_mark(in->img, &plan);
+        pg_plan_links(&plan, &in->ref, in->sums, &frag);
+        frag.body_len = pg_body_encode(in->img, plan.form, log->scratch,
                                        PG_RAW_MAX, &frag.nentries);
         if (frag.body_len == 0)
             return ra_fail(QUIRE_TOOBIG, "a page of more than %zu bytes",
                            PG_RAW_MAX);
         frag.body = log->scratch;
-        frag.image_len = (uint32_t)pg_image_compact_bytes(in->img, frag.nchain);
+        frag.image_len = (uint32_t)pg_plan_image_bytes(in->img, &plan);
     }
     rc = sink(env->file, &frag, &ref);
     if (rc != QUIRE_OK)

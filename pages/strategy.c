@@ -1,0 +1,294 @@
+/*
+ * strategy.c - what a commit writes of a changed page.
+ *
+ * Each strategy is a filter over the slots of the working image. A slot knows
+ * whether the transaction changed it, and its age: the index of the fragment
+ * that its entry came from, 0 the newest (PG-14). R is the window.
+ *
+ *   FULL          everything; no chain.
+ *   INCREMENTAL   the changed; everything when the chain has R fragments, and
+ *                 the chain begins anew with it.
+ *   ADAPTIVE      the same, and everything too when the deltas in the chain
+ *                 pass half of the page.
+ *   DIFFERENTIAL  the changed, and those of the differential before, whose
+ *                 place this one takes: a chain is the whole page and one more.
+ *                 A tombstone goes when the whole page lacks the key, which is
+ *                 known of each slot. Everything every R-th time.
+ *   SLIDING       the changed, and some of those that only old fragments have,
+ *                 so that the oldest can be left out once there are R.
+ *
+ * SLIDING's rescue. The fragment of age a is left out by the (R - a)-th write
+ * from now, this one being the first; until then its entries must have been
+ * written again. With n[a] bytes of unchanged entries of age a,
+ *
+ *   cum(d) = the sum of n[a] over the ages a >= R - d     due within d writes
+ *   L      = the greatest of cum(d) / d, d = 1 .. R
+ *
+ * is the least amount that, written every time, meets all of these dates. L
+ * bytes are rescued, the oldest first. So what is due now is always among them
+ * (d = 1), a page that was written whole is spread over R writes, and when each
+ * fragment has its share no entry is written before it must be. An entry that
+ * any newer fragment names, by a tombstone too, has not the old one's age, or is
+ * not there: it is not rescued.
+ *
+ * Strategies change. A fragment says itself what it is, and nothing here looks
+ * at how a chain was made but at what it has: ages are known of images whose
+ * newest fragment is fenced or whole. DIFFERENTIAL and SLIDING write the whole
+ * page where they are not known; DIFFERENTIAL also where the chain is neither
+ * the whole page alone nor one of its own. The others go on with any chain.
+ */
+#include "pages/pg_impl.h"
+
+static_assert(QUIRE_WINDOW_MAX <= 16, "an age has four bits");
+
+/* Bytes of a delta's body before its records. */
+static size_t body_begin(const struct pg_image *img, enum pg_form form)
+{
+    size_t len = PG_BODY_HEADER;
+
+    if (form == PG_FORM_DELTA)
+        return len;
+    return ra_round_up(len + img->lower_len + img->upper_len, PG_REC_ALIGN);
+}
+
+static size_t rec_size(const struct pg_image *img, unsigned i)
+{
+    struct pg_rec rec;
+
+    pg_rec_read(pg_rec_at(img, i), &rec);
+    return rec.size;
+}
+
+static void plan_whole(const struct pg_image *img, struct pg_plan *plan)
+{
+    memset(plan, 0, sizeof(*plan));
+    plan->form = PG_FORM_WHOLE;
+    plan->body_bytes = pg_body_bound(img, PG_FORM_WHOLE);
+}
+
+/* ---- INCREMENTAL and ADAPTIVE ---- */
+
+/* Do the changes in the chain, with the next ones, pass half of the page? */
+static bool chain_is_heavy(const struct pg_ref *ref, size_t delta, size_t whole)
+{
+    /* The newest fragment is a delta if anything is below it; the last link is
+     * the whole page, or has become the least part of it. */
+    if (ref->nchain > 0)
+        delta += ref->raw_len;
+    for (unsigned i = 0; i + 1 < ref->nchain; i++)
+        delta += ref->chain[i].raw_len;
+    return delta > whole / 2;
+}
+
+static void plan_incremental(const struct pg_image *img,
+                             const struct pg_ref *ref, bool adaptive,
+                             unsigned window, struct pg_plan *plan)
+{
+    size_t delta;
+
+    if (ref->nchain + 2u > window)
+        return;
+    delta = pg_body_bound(img, PG_FORM_DELTA);
+    if (delta >= plan->body_bytes ||
+        (adaptive && chain_is_heavy(ref, delta, plan->body_bytes)))
+        return;
+    plan->form = PG_FORM_DELTA;
+    plan->nlinks = (uint8_t)(ref->nchain + 1);
+    plan->body_bytes = delta;
+}
+
+/* ---- DIFFERENTIAL ---- */
+
+/* Is slot `i` written by the differential after one of `step` (0: after the
+ * whole page)? */
+static bool differs(const struct pg_image *img, unsigned i, unsigned step)
+{
+    if (pg_is_tomb(img, i) && (pg_ages(img)[i] & PG_AGE_NEW) != 0)
+        return false; /* the whole page is known to lack the key */
+    return pg_is_changed(img, i) || (step != 0 && pg_age(img, i) == 0);
+}
+
+static void plan_differential(const struct pg_image *img,
+                              const struct pg_ref *ref, unsigned window,
+                              struct pg_plan *plan)
+{
+    size_t delta = body_begin(img, PG_FORM_FENCED);
+
+    if ((ref->nchain != 0 && ref->step == 0) || ref->step + 1u >= window)
+        return;
+    for (unsigned i = 0; i < img->n; i++) {
+        if (differs(img, i, ref->step))
+            delta += rec_size(img, i);
+    }
+    if (delta >= plan->body_bytes)
+        return;
+    plan->form = PG_FORM_FENCED;
+    plan->step = (uint8_t)(ref->step + 1);
+    plan->from = ref->nchain; /* the whole page */
+    plan->nlinks = 1;
+    plan->body_bytes = delta;
+}
+
+static void mark_differential(struct pg_image *img, const struct pg_plan *plan)
+{
+    uint8_t *ages = pg_at_mut(img, img->ages_off);
+
+    for (unsigned i = 0; i < img->n; i++) {
+        bool want = differs(img, i, plan->step - 1u);
+
+        if (want == pg_is_changed(img, i))
+            continue;
+        ages[i] ^= PG_AGE_CHANGED;
+        img->nchanged += want ? 1u : UINT32_MAX;
+    }
+}
+
+/* ---- SLIDING ---- */
+
+/* Work out the rescue: all entries from age `all_age` on, and `some_bytes` of
+ * those one younger. */
+static void rescue_plan(const size_t nbytes[QUIRE_WINDOW_MAX], unsigned window,
+                        struct pg_plan *plan)
+{
+    size_t load = 0; /* L */
+    size_t cum = 0;
+
+    /* Ages of `window` and more are due too: it was larger once. */
+    for (unsigned a = QUIRE_WINDOW_MAX; a-- > 0;) {
+        unsigned d = a >= window - 1 ? 1 : window - a;
+
+        cum += nbytes[a];
+        load = ra_max_u64(load, (cum + d - 1) / d);
+    }
+    plan->all_age = QUIRE_WINDOW_MAX;
+    while (plan->all_age > 0 && nbytes[plan->all_age - 1] <= load) {
+        plan->all_age--;
+        load -= nbytes[plan->all_age];
+    }
+    plan->some_bytes = plan->all_age > 0 ? load : 0;
+}
+
+/* Go over what is rescued; `mark` it. Returns its bytes. */
+static size_t rescue_walk(struct pg_image *img, const struct pg_plan *plan,
+                          bool mark)
+{
+    uint8_t *ages = pg_at_mut(img, img->ages_off);
+    size_t total = 0;
+    size_t some = 0; /* bytes of those one younger than all_age */
+
+    for (unsigned i = 0; i < img->n; i++) {
+        unsigned age = pg_age(img, i);
+        size_t size;
+
+        if (pg_is_tomb(img, i) || pg_is_changed(img, i) ||
+            age + 1 < plan->all_age ||
+            (age < plan->all_age && some >= plan->some_bytes))
+            continue;
+        size = rec_size(img, i);
+        if (age < plan->all_age)
+            some += size;
+        total += size;
+        if (mark) {
+            ages[i] |= PG_AGE_CHANGED;
+            img->nchanged++;
+        }
+    }
+    return total;
+}
+
+static void plan_sliding(const struct pg_image *img, const struct pg_ref *ref,
+                         unsigned window, struct pg_plan *plan)
+{
+    size_t nbytes[QUIRE_WINDOW_MAX] = { 0 };
+    struct pg_plan p = { .form = PG_FORM_FENCED };
+    size_t delta = body_begin(img, PG_FORM_FENCED);
+
+    for (unsigned i = 0; i < img->n; i++) {
+        if (pg_is_changed(img, i))
+            delta += rec_size(img, i);
+        else if (!pg_is_tomb(img, i))
+            nbytes[pg_age(img, i)] += rec_size(img, i);
+    }
+    rescue_plan(nbytes, window, &p);
+    /* not marked, so not changed */
+    delta += rescue_walk((struct pg_image *)(uintptr_t)img, &p, false);
+    if (delta >= plan->body_bytes)
+        return;
+    p.nlinks = (uint8_t)ra_min_u64(ref->nchain + 1u, window - 1);
+    p.body_bytes = delta;
+    *plan = p;
+}
+
+/* ---- all ---- */
+
+void pg_plan_make(const struct pg_image *img, const struct pg_ref *ref,
+                  quire_versioning versioning, unsigned window,
+                  struct pg_plan *plan)
+{
+    bool aged = (img->flags & PG_IMAGE_AGED) != 0;
+
+    QUIRE_ASSERT(pg_is_work(img));
+    QUIRE_ASSERT(window >= 2 && window <= QUIRE_WINDOW_MAX);
+    plan_whole(img, plan);
+    if (ref->id == PG_ID_NONE || (img->flags & PG_IMAGE_WHOLE) != 0)
+        return;
+    switch (versioning) {
+    case QUIRE_VERSIONING_INCREMENTAL:
+    case QUIRE_VERSIONING_ADAPTIVE:
+        plan_incremental(img, ref, versioning == QUIRE_VERSIONING_ADAPTIVE,
+                         window, plan);
+        break;
+    case QUIRE_VERSIONING_DIFFERENTIAL:
+        if (aged)
+            plan_differential(img, ref, window, plan);
+        break;
+    case QUIRE_VERSIONING_SLIDING:
+        if (aged)
+            plan_sliding(img, ref, window, plan);
+        break;
+    default:
+        break;
+    }
+    QUIRE_ASSERT(plan->nlinks < window);
+}
+
+void pg_plan_mark(struct pg_image *img, const struct pg_plan *plan)
+{
+    if (plan->form != PG_FORM_FENCED)
+        return;
+    if (plan->step != 0)
+        mark_differential(img, plan);
+    else
+        (void)rescue_walk(img, plan, true);
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+}
+
+void pg_plan_links(const struct pg_plan *plan, const struct pg_ref *ref,
+                   const uint64_t *sums, struct pg_frag_in *in)
+{
+    QUIRE_ASSERT(plan->from + plan->nlinks <= ref->nchain + 1u);
+    in->self_contained = plan->form == PG_FORM_WHOLE;
+    in->fenced = plan->form == PG_FORM_FENCED;
+    in->step = plan->step;
+    in->nchain = plan->nlinks;
+    for (unsigned i = 0; i < plan->nlinks; i++) {
+        unsigned f = plan->from + i;
+
+        if (f == 0) {
+            in->chain[i] = (struct pg_link){ ref->id, ref->stored_len,
+                                             ref->raw_len };
+            in->sums[i] = ref->sum;
+        } else {
+            in->chain[i] = ref->chain[f - 1];
+            in->sums[i] = sums[f - 1];
+        }
+    }
+}
+
+size_t pg_plan_image_bytes(const struct pg_image *img,
+                           const struct pg_plan *plan)
+{
+    if (plan->form == PG_FORM_FENCED)
+        return pg_image_aged_bytes(img, plan->nlinks, plan->step);
+    return pg_image_compact_bytes(img, plan->nlinks);
+}

@@ -1,0 +1,290 @@
+/*
+ * The five versionings in a store: for every window random histories in which
+ * each revision is compared after each commit, and how many fragments are read
+ * to load a page.
+ */
+#include <inttypes.h>
+
+#include "tests/lib_mem.h"
+#include "tests/lib_model.h"
+#include "tests/test.h"
+
+#define PATH "versions.quire"
+
+static const struct {
+    const char *name;
+    quire_versioning versioning;
+} all[] = {
+    { "full", QUIRE_VERSIONING_FULL },
+    { "incremental", QUIRE_VERSIONING_INCREMENTAL },
+    { "differential", QUIRE_VERSIONING_DIFFERENTIAL },
+    { "sliding", QUIRE_VERSIONING_SLIDING },
+    { "adaptive", QUIRE_VERSIONING_ADAPTIVE },
+};
+
+/* ---- histories ---- */
+
+struct history {
+    struct mem_disk *disk;
+    struct quire_options opt;
+    struct twin twin;
+    uint64_t rand;
+    unsigned range; /* of keys */
+};
+
+static uint64_t below(struct history *h, uint64_t n)
+{
+    return test_rand_below(&h->rand, n);
+}
+
+static void put_one(struct history *h, unsigned i)
+{
+    /* Lengths on both sides of what stays in a page of 4 KiB. */
+    static const size_t lens[] = { 0, 8, 8, 30, 60, 60, 200, 1000, 1040, 3000 };
+    char key[24];
+    size_t len = (size_t)snprintf(key, sizeof(key), "key/%05u", i);
+
+    CHECK_OK(twin_put_gen(&h->twin, NULL, key, len,
+                          lens[below(h, ARRAY_LEN(lens))], &h->rand));
+}
+
+static void del_one(struct history *h, unsigned i)
+{
+    char key[24];
+    struct quire_val k = { key, 0 };
+    quire_status rc;
+
+    k.size = (size_t)snprintf(key, sizeof(key), "key/%05u", i);
+    rc = twin_del(&h->twin, NULL, &k);
+    CHECK(rc == QUIRE_OK || rc == QUIRE_NOTFOUND);
+}
+
+/* Few keys, so that the same ones change, go and come back within a window;
+ * now and then so many that pages are split, or so few that they are merged. */
+static void one_transaction(struct history *h)
+{
+    uint64_t what = below(h, 16);
+    unsigned n = 1 + (unsigned)below(h, 6);
+
+    CHECK_OK(twin_begin(&h->twin));
+    if (what == 0) {
+        for (unsigned i = 0; i < 25; i++)
+            put_one(h, (unsigned)below(h, h->range));
+    } else if (what == 1) {
+        unsigned from = (unsigned)below(h, h->range);
+
+        for (unsigned i = from; i < from + h->range / 2; i++)
+            del_one(h, i % h->range);
+    } else {
+        unsigned at = (unsigned)below(h, h->range);
+
+        for (unsigned i = 0; i < n; i++) {
+            unsigned k = (at + (unsigned)below(h, 9)) % h->range;
+
+            if (below(h, 3) == 0)
+                del_one(h, k);
+            else
+                put_one(h, k);
+        }
+    }
+    CHECK_OK(twin_commit(&h->twin, QUIRE_NOSYNC | QUIRE_EMPTY));
+}
+
+static void check_all(struct history *h)
+{
+    char why[MODEL_WHY_CAP];
+
+    for (quire_rev rev = 0; rev <= h->twin.published; rev++) {
+        if (!model_same_at(h->twin.model, h->twin.db, rev, MODEL_FORWARD,
+                           why)) {
+            print_error("revision %" PRIu64 ": %s\n", rev, why);
+            CHECK(false);
+        }
+    }
+}
+
+static void run_history(const char *name, quire_versioning versioning,
+                        unsigned window, unsigned n, uint64_t seed)
+{
+    struct history h;
+
+    CHECK_CASE(name);
+    memset(&h, 0, sizeof(h));
+    h.rand = seed;
+    h.range = 40 + 40 * (unsigned)(seed % 3);
+    h.disk = mem_disk_create();
+    h.opt = (struct quire_options){
+        .size = sizeof(h.opt),
+        .budget_bytes = QUIRE_BUDGET_MIN,
+        .page_bytes = 4096,
+        .versioning = versioning,
+        .window = window,
+        .flags = QUIRE_NOBACKGROUND,
+        .io = mem_disk_io(h.disk),
+    };
+    twin_init(&h.twin);
+    CHECK_OK(twin_open(&h.twin, PATH, &h.opt));
+    for (unsigned i = 1; i <= n; i++) {
+        one_transaction(&h);
+        check_all(&h);
+        if (i % 5 == 0) { /* from here on, from the file */
+            CHECK_OK(twin_close(&h.twin));
+            CHECK_OK(twin_open(&h.twin, PATH, &h.opt));
+            check_all(&h);
+        }
+    }
+    CHECK_OK(quire_verify(h.twin.db, NULL, NULL, NULL));
+    CHECK_OK(twin_close(&h.twin));
+    twin_fini(&h.twin);
+    mem_disk_destroy(h.disk);
+}
+
+static void test_every_window(void **state)
+{
+    uint64_t seed = test_seed();
+    unsigned n = 2 * QUIRE_WINDOW_MAX + 8;
+
+    (void)state;
+    for (size_t v = 0; v < ARRAY_LEN(all); v++) {
+        for (unsigned r = 2; r <= QUIRE_WINDOW_MAX; r++, seed++) {
+            if (test_rounds(4) < 4 && r % 5 != 2)
+                continue;
+            run_history(all[v].name, all[v].versioning, r, n, seed);
+        }
+    }
+}
+
+/* ---- reads ---- */
+
+#define NRECORDS 150u
+
+/* The disk, counting reads. Its context is the disk's own, and there is only
+ * this thread. */
+static uint64_t nreads;
+static const struct quire_io *under;
+
+static ssize_t counted_pread(void *ctx, void *file, void *buf, size_t nbytes,
+                             uint64_t off)
+{
+    nreads++;
+    return under->pread(ctx, file, buf, nbytes, off);
+}
+
+static void put_record(struct quire_txn *txn, unsigned i, unsigned version)
+{
+    char key[16], val[64];
+    struct quire_val k = { key, 0 }, v = { val, sizeof(val) };
+
+    k.size = (size_t)snprintf(key, sizeof(key), "key %04u", i);
+    for (size_t b = 0; b < sizeof(val); b++) /* nothing that compresses */
+        val[b] = (char)(test_rand(&(uint64_t){ i * 1000u + version + b }) >> 9);
+    CHECK_OK(quire_put(txn, NULL, &k, &v, 0));
+}
+
+static void get_record(struct quire_txn *txn, unsigned i)
+{
+    char key[16];
+    struct quire_val k = { key, 0 }, v;
+
+    k.size = (size_t)snprintf(key, sizeof(key), "key %04u", i);
+    CHECK_OK(quire_get(txn, NULL, &k, &v));
+}
+
+/* How many reads it takes to load the leaf of record `i`, when the pages above
+ * are there. */
+static uint64_t reads_of_leaf(const struct quire_options *opt, unsigned i,
+                              unsigned other)
+{
+    struct quire_txn *txn;
+    struct quire *db;
+    uint64_t n;
+
+    CHECK_OK(quire_open(PATH, opt, &db));
+    CHECK_OK(quire_begin(db, QUIRE_READ, &txn));
+    get_record(txn, other);
+    n = nreads;
+    get_record(txn, i);
+    n = nreads - n;
+    quire_abort(txn);
+    CHECK_OK(quire_close(db));
+    return n;
+}
+
+/* One record of a leaf changes with each commit; another leaf does not. */
+static void test_reads_of_a_page(void **state)
+{
+    static const unsigned windows[] = { 2, 3, 4, 7, 16 };
+
+    (void)state;
+    for (size_t v = 0; v < ARRAY_LEN(all); v++) {
+        for (size_t w = 0; w < ARRAY_LEN(windows); w++) {
+            unsigned window = windows[w];
+            struct mem_disk *disk = mem_disk_create();
+            struct quire_io io = *mem_disk_io(disk);
+            struct quire_options opt = {
+                .size = sizeof(opt),
+                .budget_bytes = QUIRE_BUDGET_MIN,
+                .page_bytes = 4096,
+                .versioning = all[v].versioning,
+                .window = window,
+                .flags = QUIRE_NOBACKGROUND,
+                .io = &io,
+            };
+            uint64_t most = 0, least = UINT64_MAX;
+            struct quire_txn *txn;
+            struct quire *db;
+
+            CHECK_CASE(all[v].name);
+            under = mem_disk_io(disk);
+            io.pread = counted_pread;
+            CHECK_OK(quire_open(PATH, &opt, &db));
+            CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
+            for (unsigned i = 0; i < NRECORDS; i++)
+                put_record(txn, i, 0);
+            CHECK_OK(quire_commit(txn, 0, NULL));
+            CHECK_OK(quire_close(db));
+            for (unsigned round = 1; round < 3 * window; round++) {
+                uint64_t n;
+
+                CHECK_OK(quire_open(PATH, &opt, &db));
+                CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
+                put_record(txn, round % 5, round);
+                CHECK_OK(quire_commit(txn, 0, NULL));
+                CHECK_OK(quire_close(db));
+                n = reads_of_leaf(&opt, 2, NRECORDS - 1);
+                if (all[v].versioning == QUIRE_VERSIONING_SLIDING)
+                    CHECK_EQ(n, round < window ? round + 1 : window);
+                most = n > most ? n : most;
+                least = n < least ? n : least;
+            }
+            switch (all[v].versioning) {
+            case QUIRE_VERSIONING_FULL:
+                CHECK_EQ(most, 1);
+                break;
+            case QUIRE_VERSIONING_DIFFERENTIAL:
+                CHECK_EQ(most, 2);
+                CHECK_EQ(least, 1);
+                break;
+            case QUIRE_VERSIONING_SLIDING:
+                CHECK_EQ(most, window);
+                CHECK_EQ(least, 2); /* never whole again */
+                break;
+            default:
+                CHECK(most <= window);
+                CHECK_EQ(least, 1);
+                break;
+            }
+            mem_disk_destroy(disk);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_window),
+        cmocka_unit_test(test_reads_of_a_page),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
