@@ -349,8 +349,8 @@ soak: ## transactions of 4 GiB, values of 1 GiB (30 GiB of disk), SOAK_OPS (10 m
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= csv tsv json
 FUZZ_SRCS := tests/fuzz_tools_read.c $(addprefix tools/,bytes.c json.c key.c \
-    print.c read_csv.c read_json.c read_raw.c reader.c record.c row.c say.c \
-    schema.c)
+    parser.c print.c read_csv.c read_json.c read_raw.c reader.c record.c row.c \
+    say.c schema.c)
 FUZZ_BINS := $(addprefix $(BUILD_ROOT)/fuzz/,$(FUZZ_TARGETS))
 
 $(BUILD_ROOT)/fuzz/%: $(FUZZ_SRCS) $(wildcard tools/*.h) \

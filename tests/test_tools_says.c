@@ -991,8 +991,9 @@ static void test_limits(void **state)
 /* A record for which the system has no memory. */
 static void test_no_memory(void **state)
 {
-    static const char *const formats[] = { "lines", "csv", "tsv", "ndjson" };
-    static const char head[] = "{\"id\":\"";
+    static const char *const formats[] = { "lines", "csv", "tsv", "ndjson",
+                                           "json" };
+    static const char head[] = "[{\"id\":\"";
     struct run r = { 0 };
     char *big;
 
@@ -1021,6 +1022,8 @@ static void test_no_memory(void **state)
 
         CHECK_CASE(formats[i]);
         if (i == 3)
+            memcpy(big, head + 1, sizeof(head) - 2);
+        if (i == 4)
             memcpy(big, head, sizeof(head) - 1);
         write_file(file, big, (size_t)40 << 20);
         run_shell(&r, "ulimit -v 100000", "", args);

@@ -18,8 +18,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <yajl/yajl_parse.h>
 
+#include "tools/parser.h"
 #include "tools/record.h"
 
 #define JSON_DEPTH_MAX \
@@ -44,7 +44,7 @@ struct member {
 
 struct keyer {
     const struct schema *schema;           /* the caller's */
-    yajl_handle json;                      /* NULL: not JSON, or to be made */
+    struct parser *json;                   /* NULL: not JSON, or to be made */
     struct member members[KEY_FIELDS_MAX]; /* by key field */
     unsigned depth;                        /* open objects and arrays */
     unsigned nvalues;                      /* outermost values seen */
@@ -263,31 +263,26 @@ static const yajl_callbacks json_events = {
 
 static void json_drop(struct keyer *k)
 {
-    if (k->json != NULL)
-        yajl_free(k->json);
+    parser_destroy(k->json);
     k->json = NULL;
 }
 
 /* Say in *why what the parser found broken. */
-static int reject_json(struct keyer *k, const unsigned char *text, size_t len,
-                       struct reject *why)
+static void reject_json(struct keyer *k, const void *text, size_t len,
+                        struct reject *why)
 {
-    unsigned char *error = yajl_get_error(k->json, 0, text, len);
-    size_t n = error != NULL ? strcspn((const char *)error, "\n") : 0;
+    size_t pos = parser_consumed(k->json);
+    char error[150];
 
-    reject(why, REASON_JSON, "broken JSON near byte %zu: %.*s",
-           yajl_get_bytes_consumed(k->json) + 1, (int)n,
-           error != NULL ? (const char *)error : "");
-    if (error != NULL)
-        yajl_free_error(k->json, error);
-    return -1;
+    parser_error(k->json, text, len, error, sizeof(error));
+    reject(why, REASON_JSON, "broken JSON near byte %zu: %s", pos + 1, error);
 }
 
 /* Parse one record; its key members end up in k->members. As keyer_make(). */
 static int json_parse(struct keyer *k, const void *text, size_t len,
                       struct reject *why)
 {
-    yajl_status rc = yajl_status_error;
+    enum parsed rc = PARSED_NOMEM;
 
     for (unsigned i = 0; i < k->schema->nkey; i++) {
         k->members[i].kind = MEMBER_ABSENT;
@@ -298,41 +293,34 @@ static int json_parse(struct keyer *k, const void *text, size_t len,
     k->wanted = NULL;
     k->not_object = false;
     k->too_deep = false;
-    if (k->json == NULL) {
-        k->json = yajl_alloc(&json_events, NULL, k);
-        if (k->json == NULL) {
-            k->nomem = true;
-            goto out;
-        }
-        yajl_config(k->json, yajl_allow_multiple_values, 1);
-    }
-    rc = yajl_parse(k->json, text, len);
-    if (rc == yajl_status_error) {
-        reject_json(k, text, len, why);
-    } else if (k->too_deep) {
+    if (k->json == NULL)
+        k->json = parser_create(&json_events, k, true);
+    if (k->json != NULL)
+        rc = parser_feed(k->json, text, len);
+    if (k->nomem)
+        return -2; /* said */
+    if (k->too_deep)
         reject(why, REASON_JSON, "nested deeper than %u", JSON_DEPTH_MAX);
-        rc = yajl_status_error;
-    } else {
-        /* The line's end also ends a number or word standing alone. */
-        rc = yajl_parse(k->json, (const unsigned char *)"\n", 1);
-        if (rc == yajl_status_error || k->depth > 0) {
+    else if (rc == PARSED_BROKEN)
+        reject_json(k, text, len, why);
+    /* The line's end also ends a number or word standing alone. */
+    if (rc == PARSED_OK) {
+        rc = parser_feed(k->json, "\n", 1);
+        if (rc == PARSED_BROKEN || (rc == PARSED_OK && k->depth > 0)) {
             reject(why, REASON_JSON, "broken JSON: the record ends too early");
-            rc = yajl_status_error;
-        } else if (k->nvalues != 1 || k->not_object) {
-            reject(why, REASON_JSON, "the line is not one JSON object");
-            return -1;
+            rc = PARSED_BROKEN;
         }
     }
-
-out:
-    if (k->nomem) {
+    if (rc == PARSED_NOMEM) {
         say("the system has no memory for a JSON record");
         return -2;
     }
     /* Broken, or grown by a huge record: the next one gets a new parser. */
-    if (rc != yajl_status_ok || len > (1u << 20))
+    if (rc == PARSED_BROKEN || len > (1u << 20))
         json_drop(k);
-    return rc == yajl_status_ok ? 0 : -1;
+    if (rc == PARSED_OK && (k->nvalues != 1 || k->not_object))
+        return reject(why, REASON_JSON, "the line is not one JSON object");
+    return rc == PARSED_OK ? 0 : -1;
 }
 
 /* Find what a JSON pointer names, in a record known to be whole. */

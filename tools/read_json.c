@@ -28,8 +28,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <yajl/yajl_parse.h>
 
+#include "tools/parser.h"
 #include "tools/record.h"
 
 #define TOKENS_MAX 32u
@@ -57,7 +57,7 @@ struct span {
 
 struct json_reader {
     struct reader rd;
-    yajl_handle yajl;
+    struct parser *parser;
     bool fixed; /* the pointer was given */
     struct matcher records;
     struct matcher names;   /* columns' field names, of the portals' form */
@@ -182,7 +182,7 @@ static void match_close(struct matcher *m, unsigned depth)
 
 static size_t position(struct json_reader *r)
 {
-    size_t pos = yajl_get_bytes_consumed(r->yajl);
+    size_t pos = parser_consumed(r->parser);
 
     r->event_at = r->total + pos;
     return r->base + pos;
@@ -375,36 +375,40 @@ static const yajl_callbacks json_events = {
 
 /* ---- pieces ---- */
 
-static enum read_result json_fail(struct json_reader *r, yajl_status status,
+static enum read_result json_fail(struct json_reader *r, enum parsed parsed,
                                   size_t len)
 {
     const char *name = input_name(r->rd.in);
-    unsigned char *error;
+    size_t pos = parser_consumed(r->parser);
+    char why[200];
 
     if (r->nomem)
         return READ_FAILED;
+    if (parsed == PARSED_NOMEM) {
+        say("%s: at byte %llu: the system has no memory for what follows", name,
+            (unsigned long long)r->event_at);
+        return READ_FAILED;
+    }
     if (r->wrong != NULL) {
         say("%s: at byte %llu: %s", name, (unsigned long long)r->event_at,
             r->wrong);
         return READ_FAILED;
     }
-    error = yajl_get_error(r->yajl, 0, r->buf.data + r->base, len);
-    say("%s: at byte %llu: broken JSON: %.*s; the load can't go on behind it",
-        name, (unsigned long long)(r->total + yajl_get_bytes_consumed(r->yajl)),
-        error != NULL ? (int)strcspn((const char *)error, "\n") : 0,
-        error != NULL ? (const char *)error : "");
-    if (error != NULL)
-        yajl_free_error(r->yajl, error);
-    (void)status;
+    parser_error(r->parser, r->buf.data + r->base, len, why, sizeof(why));
+    say("%s: at byte %llu: broken JSON: %s; the load can't go on behind it",
+        name, (unsigned long long)(r->total + pos), why);
     return READ_FAILED;
 }
 
 static enum read_result json_finish(struct json_reader *r)
 {
+    enum parsed parsed;
+
     r->end = true;
     r->base = r->buf.len;
-    if (yajl_complete_parse(r->yajl) != yajl_status_ok)
-        return json_fail(r, yajl_status_error, 0);
+    parsed = parser_end(r->parser);
+    if (parsed != PARSED_OK)
+        return json_fail(r, parsed, 0);
     if (r->found)
         return READ_RECORD;
     say("%s: it has no array of records there; name its place with --records",
@@ -418,7 +422,7 @@ static enum read_result json_fill(struct json_reader *r)
     size_t keep_from = r->is_open && !r->dropping ? r->open : r->prev_end;
     ssize_t n;
     size_t len;
-    yajl_status status;
+    enum parsed parsed;
 
     if (r->dropping || (r->records_depth == 0 && !r->is_open))
         keep_from = r->buf.len;
@@ -454,9 +458,9 @@ static enum read_result json_fill(struct json_reader *r)
     } while (n > 0 && len < r->piece && input_ready(r->rd.in));
     if (len == 0)
         return json_finish(r);
-    status = yajl_parse(r->yajl, r->buf.data + r->base, len);
-    if (status != yajl_status_ok || r->nomem)
-        return json_fail(r, status, len);
+    parsed = parser_feed(r->parser, r->buf.data + r->base, len);
+    if (parsed != PARSED_OK)
+        return json_fail(r, parsed, len);
     if (r->event_at > r->total)
         r->piece = 0;
     else if (r->piece < PIECE_MAX)
@@ -574,8 +578,7 @@ static void json_close(struct reader *rd)
 {
     struct json_reader *r = (struct json_reader *)rd;
 
-    if (r->yajl != NULL)
-        yajl_free(r->yajl);
+    parser_destroy(r->parser);
     matcher_free(&r->records);
     matcher_free(&r->names);
     bytes_free(&r->columns);
@@ -598,8 +601,8 @@ int json_reader_create(const char *pointer, struct reader **rd)
     r->fixed = pointer != NULL;
     if (pointer != NULL && matcher_set(&r->records, pointer) != 0)
         goto failed;
-    r->yajl = yajl_alloc(&json_events, NULL, r);
-    if (r->yajl == NULL)
+    r->parser = parser_create(&json_events, r, false);
+    if (r->parser == NULL)
         goto nomem;
     *rd = &r->rd;
     return 0;
