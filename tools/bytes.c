@@ -20,7 +20,7 @@ int bytes_reserve(struct bytes *b, size_t more)
         goto failed;
     while (cap - b->len < more)
         cap *= 2;
-    unsigned char *data = realloc(b->data, cap);
+    unsigned char *data = mem_resize(b->data, cap);
 
     if (data == NULL)
         goto failed;

@@ -91,22 +91,16 @@ int cmd_revisions(int argc, char **argv)
         STORE_OPTIONS(&a),
     };
     struct quire *db = NULL;
-    quire_rev newest;
-    quire_status rc;
+    struct quire_stat st;
     bool good = true;
     int status = open_plain("revisions", revisions_help, options,
                             ARRAY_LEN(options), argc, argv, &a, &db);
 
     if (status >= 0)
         return status;
-    rc = quire_rev_newest(db, &newest);
-    if (rc != QUIRE_OK) {
-        say_store(a.db, "the newest revision", rc);
-        good = false;
-    }
-    if (good)
-        printf("revision\ttime\trecords\toffset\n");
-    for (quire_rev rev = 1; good && rev <= newest; rev++)
+    store_figures(db, &st);
+    printf("revision\ttime\trecords\toffset\n");
+    for (quire_rev rev = 1; good && rev <= st.rev; rev++)
         good = revisions_one(&a, db, rev) == 0;
     return finish(a.db, db, good);
 }
@@ -304,19 +298,15 @@ int cmd_stat(int argc, char **argv)
         STORE_OPTIONS(&a),
     };
     struct quire *db = NULL;
-    struct quire_stat st = { .size = sizeof(st) };
-    quire_status rc;
+    struct quire_stat st;
     int status = open_plain("stat", stat_help, options, ARRAY_LEN(options),
                             argc, argv, &a, &db);
 
     if (status >= 0)
         return status;
-    rc = quire_stat_get(db, &st);
-    if (rc == QUIRE_OK)
-        stat_print(&st, json);
-    else
-        say_store(a.db, "figures", rc);
-    return finish(a.db, db, rc == QUIRE_OK);
+    store_figures(db, &st);
+    stat_print(&st, json);
+    return finish(a.db, db, true);
 }
 
 /* ---- verify ---- */

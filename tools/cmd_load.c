@@ -92,6 +92,7 @@ struct load {
     bool header_read;  /* of any input: worth a revision */
     bool db_is_new;    /* the file was not there before */
     bool commit_tried;
+    bool undecided;    /* whether the last commit is there */
     uint64_t pending;  /* records put since the last commit */
     int64_t next_auto; /* the next key of key_auto */
 
@@ -195,11 +196,8 @@ static double now(void)
 
 /* ---- transactions ---- */
 
-static int fail_store(const struct load *l, const char *what, quire_status rc)
-{
-    say_store(l->store.db, what, rc);
-    return -1;
-}
+/* Say that `what` failed on the store; -1. */
+#define fail_store(l, what, rc) (say_store((l)->store.db, (what), (rc)), -1)
 
 /* Begin a write transaction, if none runs. */
 static int load_begin(struct load *l)
@@ -208,7 +206,8 @@ static int load_begin(struct load *l)
 
     if (l->txn != NULL)
         return 0;
-    rc = quire_begin(l->db, QUIRE_WRITE, &l->txn);
+    rc = FAIL_POINT("tools/store/begin", QUIRE_POISONED,
+                    quire_begin(l->db, QUIRE_WRITE, &l->txn));
     if (rc != QUIRE_OK)
         return fail_store(l, "begin writing", rc);
     if (l->store.tree != NULL) {
@@ -274,12 +273,14 @@ static int load_commit(struct load *l)
             meta.data = l->meta.data;
             meta.size = l->meta.len;
         }
-        rc = quire_tree_set_meta(l->txn, l->tree, &meta);
+        rc = FAIL_POINT("tools/store/describe", QUIRE_IO,
+                        quire_tree_set_meta(l->txn, l->tree, &meta));
         if (rc != QUIRE_OK)
             return fail_store(l, "the tree's description", rc);
     }
     if (l->seen != NULL) {
-        rc = quire_tree_drop(l->txn, SEEN_TREE);
+        rc = FAIL_POINT("tools/store/drop", QUIRE_IO,
+                        quire_tree_drop(l->txn, SEEN_TREE));
         if (rc != QUIRE_OK)
             return fail_store(l, SEEN_TREE, rc);
     }
@@ -288,6 +289,7 @@ static int load_commit(struct load *l)
     l->txn = NULL;
     l->tree = NULL;
     l->seen = NULL;
+    l->undecided = rc == QUIRE_UNDECIDED;
     if (rc != QUIRE_OK)
         return fail_store(l, "commit", rc);
     l->schema_changed = false;
@@ -305,17 +307,17 @@ static int load_commit(struct load *l)
 /* Learn what the tree has: schema, greatest automatic key. */
 static int load_look(struct load *l)
 {
-    struct quire_stat st = { .size = sizeof(st) };
+    struct quire_stat st;
     uint64_t nrecords;
-    quire_status rc = quire_stat_get(l->db, &st);
+    quire_status rc;
 
-    if (rc != QUIRE_OK)
-        return fail_store(l, "figures", rc);
+    store_figures(l->db, &st);
     l->key_max = QUIRE_KEY_MAX(st.page_bytes);
     if (load_begin(l) != 0 ||
         schema_load(l->store.db, l->txn, l->tree, &l->tree_schema) != 0)
         return -1;
-    rc = quire_tree_count(l->txn, l->tree, &nrecords);
+    rc = FAIL_POINT("tools/store/count", QUIRE_IO,
+                    quire_tree_count(l->txn, l->tree, &nrecords));
     if (rc != QUIRE_OK)
         return fail_store(l, "the number of records", rc);
     l->tree_empty = nrecords == 0;
@@ -338,7 +340,7 @@ static int load_look_auto(struct load *l)
     if (rc == QUIRE_OK)
         rc = quire_cursor_get(cur, &key, NULL);
     if (rc == QUIRE_OK && key.size == 8)
-        l->next_auto = key_get_int(key.data) + 1;
+        l->next_auto = (int64_t)((uint64_t)key_get_int(key.data) + 1);
     quire_cursor_close(cur);
     if (rc != QUIRE_OK && rc != QUIRE_NOTFOUND)
         return fail_store(l, "the greatest key", rc);
@@ -488,7 +490,8 @@ static int load_meta(struct load *l)
         return schema_encode(&l->tree_schema, &l->meta);
     if (load_begin(l) != 0)
         return -1;
-    rc = quire_tree_get_meta(l->txn, l->tree, NULL, 0, &size);
+    rc = FAIL_POINT("tools/store/meta", QUIRE_IO,
+                    quire_tree_get_meta(l->txn, l->tree, NULL, 0, &size));
     if (rc == QUIRE_OK && bytes_reserve(&l->meta, size + 1) != 0)
         return -1;
     if (rc == QUIRE_OK)
@@ -509,6 +512,7 @@ static enum read_result load_prepare_raw(struct load *l)
     bool given = false;
     enum read_result rc = raw_reader_begin(l->rd, &meta, &given);
     int none;
+    int known;
 
     if (rc != READ_RECORD)
         goto out;
@@ -532,7 +536,10 @@ static enum read_result load_prepare_raw(struct load *l)
         l->header_read = true;
     }
     schema_free(&l->tree_schema);
-    if (given && schema_decode(&l->tree_schema, meta.data, meta.len) < 0) {
+    known = given ? schema_decode(&l->tree_schema, meta.data, meta.len) : 0;
+    if (known < 0)
+        goto out;
+    if (known > 1) {
         say("%s: its description of the records is damaged or of a newer "
             "quire; use that one",
             input_name(l->in));
@@ -553,7 +560,6 @@ static int load_key_options(struct load *l)
 {
     struct schema *s = &l->schema;
     const struct schema *tree = &l->tree_schema;
-    const char *wrong;
 
     if (s->format == FORMAT_LINES || s->format == FORMAT_RAW) {
         if (l->key_text == NULL && !l->key_auto)
@@ -569,12 +575,8 @@ static int load_key_options(struct load *l)
         s->key_auto = true;
         return 0;
     }
-    if (l->key_text != NULL) {
-        wrong = schema_parse_key(s, l->key_text);
-        if (wrong != NULL)
-            say("--key %s: %s", l->key_text, wrong);
-        return wrong == NULL ? 0 : -1;
-    }
+    if (l->key_text != NULL)
+        return schema_parse_key(s, l->key_text);
     if (tree->format == s->format) {
         schema_free(s);
         if (schema_copy(s, tree) != 0)
@@ -745,7 +747,7 @@ static int mirror_delete(struct load *l)
             /* The key must not be the cursor's own memory. */
             l->key.len = 0;
             if (bytes_append(&l->key, key.data, key.size) != 0) {
-                rc = QUIRE_NOMEM;
+                rc = STATUS_SAID;
                 break;
             }
             key.data = l->key.data;
@@ -793,7 +795,8 @@ static int load_put(struct load *l, const struct feed_item *item)
         if (done != 0)
             return done > 0 ? 0 : -1;
     }
-    rc = quire_put(l->txn, l->tree, &key, &val, QUIRE_NOREPLACE);
+    rc = FAIL_POINT("tools/store/too-big", QUIRE_TOOBIG,
+                    quire_put(l->txn, l->tree, &key, &val, QUIRE_NOREPLACE));
     if (rc == QUIRE_EXISTS && !l->mirror) {
         if (l->duplicates == DUPLICATES_ERROR)
             return say_duplicate(l, item, &key);
@@ -839,7 +842,7 @@ static int load_item(struct load *l, const struct feed_item *item)
 
 static void load_progress(struct load *l)
 {
-    struct quire_stat st = { .size = sizeof(st) };
+    struct quire_stat st;
     double t = now();
     double seconds = t - l->start;
     uint64_t plain = l->bytes_done + feed_bytes(l->feed);
@@ -850,8 +853,7 @@ static void load_progress(struct load *l)
     if (t < l->next_progress)
         return;
     l->next_progress = t + (say_on_terminal() ? 0.2 : 5);
-    if (quire_stat_get(l->db, &st) != QUIRE_OK)
-        return;
+    store_figures(l->db, &st);
     if (l->total > 0 && taken > 0 && taken <= l->total)
         snprintf(left, sizeof(left), ", %.0f %%, %.0f s left",
                  100.0 * (double)taken / (double)l->total,
@@ -1146,8 +1148,9 @@ static int load_run(struct load *l)
 failed:
     load_abort(l);
     say("%s: the load has failed: %" PRIu64 " records in %" PRIu64
-        " revisions are committed, %" PRIu64 " after them are not",
-        l->store.db, l->ncommitted, l->nrevisions, l->pending);
+        " revisions are committed, %" PRIu64 " after them %s",
+        l->store.db, l->ncommitted, l->nrevisions, l->pending,
+        l->undecided ? "may be" : "are not");
     return EXIT_FAILED;
 }
 
@@ -1227,11 +1230,12 @@ static int rejects_open(struct load *l)
             path, i < l->ninputs ? "an input" : "the store");
         goto failed;
     }
-    if (S_ISREG(own.st_mode) && ftruncate(fd, 0) != 0) {
+    if (S_ISREG(own.st_mode) &&
+        FAIL_POINT("tools/rejects/truncate", -1, ftruncate(fd, 0)) != 0) {
         say("--rejects %s: %m", path);
         goto failed;
     }
-    l->rejects = fdopen(fd, "w");
+    l->rejects = FAIL_POINT(MEMORY_POINT, NULL, fdopen(fd, "w"));
     if (l->rejects == NULL) {
         say("--rejects %s: %m", path);
         goto failed;
@@ -1274,9 +1278,8 @@ int cmd_load(int argc, char **argv)
         STORE_OPTIONS(&l.store),
     };
     struct quire_close_report closed = { .size = sizeof(closed) };
-    struct quire_stat st = { .size = sizeof(st) };
+    struct quire_stat st;
     struct stat before;
-    uint64_t budget;
     int status = options_read("load", load_help, options, ARRAY_LEN(options),
                               argc, argv, &l.ninputs);
 
@@ -1303,16 +1306,18 @@ int cmd_load(int argc, char **argv)
     l.next_progress = l.start + (say_on_terminal() ? 0.2 : 5);
 
     status = load_run(&l);
-    budget = quire_stat_get(l.db, &st) == QUIRE_OK ? st.pool.budget_bytes : 0;
+    store_figures(l.db, &st);
     if (store_close(l.store.db, l.db, &closed) != 0)
         status = EXIT_FAILED;
     /* A wrong option or name must not leave an empty store behind. */
     if (status == EXIT_FAILED && l.db_is_new && !l.commit_tried)
         unlink(l.store.db);
-    load_report(&l, now() - l.start, &closed, budget);
+    load_report(&l, now() - l.start, &closed, st.pool.budget_bytes);
     if (stdout_finish() != 0)
         status = EXIT_FAILED;
-    if (l.rejects != NULL && fclose(l.rejects) != 0) {
+    if (l.rejects != NULL &&
+        FAIL_POINT("tools/rejects/close", (fclose(l.rejects), EOF),
+                   fclose(l.rejects)) != 0) {
         say("%s: %m", l.rejects_path);
         status = EXIT_FAILED;
     }

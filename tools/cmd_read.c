@@ -261,7 +261,7 @@ static quire_status scan_large(struct quire_cursor *cur,
     struct bytes value = { 0 };
     struct quire_val own;
     struct quire_val val;
-    quire_status rc = QUIRE_NOMEM;
+    quire_status rc = STATUS_SAID;
 
     /* Reading the value is a call on the cursor: `key` ends with it. */
     if (bytes_append(&copy, key->data, key->size) != 0)
@@ -312,7 +312,9 @@ static int tree_meta(const char *path, struct quire_txn *txn,
                      struct quire_tree *tree, struct bytes *meta)
 {
     size_t size = 0;
-    quire_status rc = quire_tree_get_meta(txn, tree, NULL, 0, &size);
+    quire_status rc = FAIL_POINT(
+        "tools/store/meta", QUIRE_IO,
+        quire_tree_get_meta(txn, tree, NULL, 0, &size));
 
     if (rc == QUIRE_OK) {
         if (bytes_reserve(meta, size + 1) != 0)

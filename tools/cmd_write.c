@@ -53,7 +53,7 @@ static int read_stdin(struct bytes *b)
             return -1;
         }
         b->len += (size_t)n;
-        if (b->len > QUIRE_VALUE_MAX) {
+        if (b->len > FAIL_POINT("tools/put/huge", 0, QUIRE_VALUE_MAX)) {
             say("standard input: a record has at most 1 GiB");
             return -1;
         }
@@ -67,10 +67,12 @@ static int row_from_text(const struct schema *s, const struct bytes *text,
     uint32_t n = 0;
 
     if (s->format == FORMAT_CSV) {
-        if (csv_split((const char *)text->data, text->len, row, &n) != 0) {
+        int rc = csv_split((const char *)text->data, text->len, row, &n);
+
+        if (rc > 0)
             say("RECORD: it is not one CSV row");
+        if (rc != 0)
             return -1;
-        }
     } else {
         size_t from = 0;
 
@@ -129,9 +131,9 @@ static int value_from_text(const struct schema *s, struct bytes *text,
     if (rc != 0 || s->format == FORMAT_RAW ||
         (s->key_auto && s->format != FORMAT_NDJSON))
         return rc;
-    rc = keyer_create(s, &keyer);
-    if (rc == 0)
-        rc = keyer_make(keyer, value->data, value->len, &own, &why);
+    if (keyer_create(s, &keyer) != 0)
+        return -1;
+    rc = keyer_make(keyer, value->data, value->len, &own, &why);
     if (rc == -1)
         say("RECORD: %s", why.text);
     if (rc == 0 && !s->key_auto &&

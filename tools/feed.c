@@ -320,11 +320,12 @@ static void feed_start(struct feed *f)
 
     f->tried = true;
     for (unsigned i = 0; i < FEED_BATCHES; i++) {
-        f->batch[i].data = malloc(FEED_BATCH_BYTES);
+        f->batch[i].data = mem_alloc(FEED_BATCH_BYTES);
         if (f->batch[i].data == NULL)
             goto failed;
     }
-    f->waiter.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    f->waiter.wake_fd = FAIL_POINT(MEMORY_POINT, -1,
+                                   eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (f->waiter.wake_fd < 0) {
         error = errno;
         goto failed;
@@ -332,7 +333,8 @@ static void feed_start(struct feed *f)
     f->nread = reader_bytes(f->rd);
     f->ntaken = input_taken(f->in);
     input_set_waiter(f->in, &f->waiter);
-    error = pthread_create(&f->thread, NULL, feed_run, f);
+    error = FAIL_POINT(MEMORY_POINT, EAGAIN,
+                       pthread_create(&f->thread, NULL, feed_run, f));
     if (error == 0) {
         f->running = true;
         return;
@@ -351,7 +353,7 @@ int feed_open(struct reader *rd, struct input *in, const struct schema *s,
               struct keyer *keyer, size_t key_max, enum feed_mode mode,
               struct feed **out)
 {
-    struct feed *f = calloc(1, sizeof(*f));
+    struct feed *f = mem_zero(1, sizeof(*f));
 
     if (f == NULL) {
         say("the system has no memory to read ahead");

@@ -120,10 +120,28 @@ uint64_t input_total(const char *name)
     return rc == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
 }
 
+static voidpf gz_alloc(voidpf arg, uInt n, uInt nbytes)
+{
+    (void)arg;
+    return mem_zero(n, nbytes);
+}
+
+static void gz_free(voidpf arg, voidpf ptr)
+{
+    (void)arg;
+    free(ptr);
+}
+
+static int say_no_decoder(const struct input *in)
+{
+    (say)("%s: the system has no memory for a decoder", input_name(in));
+    return -1;
+}
+
 /* Prepare the decoder of a packed input. 0, or -1, said. */
 static int open_decoder(struct input *in)
 {
-    in->raw = malloc(INPUT_CHUNK);
+    in->raw = mem_alloc(INPUT_CHUNK);
     if (in->raw == NULL)
         goto nomem;
     if (in->packing == PACKING_ZSTD) {
@@ -132,11 +150,13 @@ static int open_decoder(struct input *in)
         while (window_log < 31 &&
                (uint64_t)1 << (window_log + 1) <= in->window_bytes)
             window_log++;
-        in->zstd = ZSTD_createDStream();
+        in->zstd = FAIL_POINT(MEMORY_POINT, NULL, ZSTD_createDStream());
         if (in->zstd == NULL)
             goto nomem;
         ZSTD_DCtx_setParameter(in->zstd, ZSTD_d_windowLogMax, window_log);
     } else {
+        in->gz.zalloc = gz_alloc;
+        in->gz.zfree = gz_free;
         if (inflateInit2(&in->gz, 15 + 16) != Z_OK) /* 16: gzip, not zlib */
             goto nomem;
         in->gz_open = true;
@@ -144,17 +164,16 @@ static int open_decoder(struct input *in)
     return 0;
 
 nomem:
-    say("%s: the system has no memory for a decoder", input_name(in));
-    return -1;
+    return SAID(say_no_decoder(in));
 }
 
 int input_open(const char *name, uint64_t window_bytes, struct input **out)
 {
-    struct input *in = calloc(1, sizeof(*in));
+    struct input *in = mem_zero(1, sizeof(*in));
     struct stat st;
 
     if (in == NULL) {
-        say("%s: the system has no memory", name);
+        say("%s: the system has no memory for an input", name);
         return -1;
     }
     in->name = name;
@@ -198,10 +217,10 @@ void input_close(struct input *in)
 int input_open_member(const char *name, uint64_t window_bytes, struct tar *t,
                       struct input **out)
 {
-    struct input *in = calloc(1, sizeof(*in));
+    struct input *in = mem_zero(1, sizeof(*in));
 
     if (in == NULL) {
-        say("%s: the system has no memory", name);
+        say("%s: the system has no memory for an input", name);
         return -1;
     }
     in->name = name;
@@ -230,7 +249,7 @@ static int wait_readable(struct input *in)
 
     if (w != NULL && poll(fds, 3, 0) == 0)
         w->on_wait(w->arg);
-    while (poll(fds, 3, -1) < 0) {
+    while (FAIL_POINT("tools/poll", -1, poll(fds, 3, -1)) < 0) {
         if (errno != EINTR) {
             say("%s: waiting for input: %m", input_name(in));
             return INPUT_FAILED;
@@ -257,7 +276,7 @@ static ssize_t raw_read(struct input *in, void *buf, size_t cap)
             if (rc != 0)
                 return rc;
         }
-        ssize_t n = read(in->fd, buf, cap);
+        ssize_t n = FAIL_POINT("tools/read", -1, read(in->fd, buf, cap));
 
         if (n >= 0) {
             in->taken += (uint64_t)n;
@@ -285,9 +304,9 @@ static ssize_t raw_fill(struct input *in)
 
 static ssize_t say_damaged(const struct input *in, const char *why)
 {
-    say("%s: near byte %llu: %s; the file is damaged or not what its name "
-        "says",
-        input_name(in), (unsigned long long)in->taken, why);
+    (say)("%s: near byte %llu: %s; the file is damaged or not what its name "
+          "says",
+          input_name(in), (unsigned long long)in->taken, why);
     return INPUT_FAILED;
 }
 
@@ -296,15 +315,18 @@ static int zstd_step(struct input *in, void *buf, size_t cap, size_t *n)
 {
     ZSTD_inBuffer src = { in->raw, in->raw_len, in->raw_pos };
     ZSTD_outBuffer dst = { buf, cap, 0 };
-    size_t rc = ZSTD_decompressStream(in->zstd, &dst, &src);
+    size_t rc = FAIL_POINT(MEMORY_POINT, (size_t)-ZSTD_error_memory_allocation,
+                           ZSTD_decompressStream(in->zstd, &dst, &src));
 
     if (ZSTD_isError(rc)) {
         if (ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge)
             say("%s: its zstd window is over %llu bytes; allow more with "
                 "--zstd-window, which costs that much memory",
                 input_name(in), (unsigned long long)in->window_bytes);
+        else if (ZSTD_getErrorCode(rc) == ZSTD_error_memory_allocation)
+            SAID(say_no_decoder(in));
         else
-            say_damaged(in, ZSTD_getErrorName(rc));
+            SAID(say_damaged(in, ZSTD_getErrorName(rc)));
         return -1;
     }
     if (src.pos > in->raw_pos || dst.pos > 0)
@@ -330,8 +352,10 @@ static int gzip_step(struct input *in, void *buf, size_t cap, size_t *n)
     in->gz.next_out = buf;
     in->gz.avail_out = (uInt)(cap < UINT32_MAX ? cap : UINT32_MAX);
     rc = inflate(&in->gz, Z_NO_FLUSH);
+    if (rc == Z_MEM_ERROR)
+        return SAID(say_no_decoder(in));
     if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR) {
-        say_damaged(in, in->gz.msg != NULL ? in->gz.msg : "broken gzip");
+        SAID(say_damaged(in, in->gz.msg != NULL ? in->gz.msg : zError(rc)));
         return -1;
     }
     if (rc == Z_STREAM_END)
@@ -358,7 +382,7 @@ ssize_t input_read(struct input *in, void *buf, size_t cap)
         ssize_t got = raw_fill(in);
 
         if (got == 0 && in->inside)
-            return say_damaged(in, "the compressed data end too early");
+            return SAID(say_damaged(in, "the compressed data end too early"));
         if (got <= 0)
             return got;
     }

@@ -409,10 +409,10 @@ static int key_from_row(const struct schema *s, const void *row, size_t len,
 
 int keyer_create(const struct schema *s, struct keyer **out)
 {
-    struct keyer *k = calloc(1, sizeof(*k));
+    struct keyer *k = mem_zero(1, sizeof(*k));
 
     if (k == NULL) {
-        say("the system has no memory");
+        say("the system has no memory for the making of keys");
         return -1;
     }
     k->schema = s;
@@ -465,16 +465,17 @@ static int key_from_fields(const struct schema *s, const char *text, bool part,
     const unsigned char *field;
     size_t len;
     uint32_t n;
-    int rc = -1;
+    int rc;
 
-    if (csv_split(text, strlen(text), &row, &n) != 0) {
+    rc = csv_split(text, strlen(text), &row, &n);
+    if (rc > 0)
         say("key %s: it is not one CSV row of key fields", text);
-        goto out;
-    }
+    if (rc != 0)
+        goto failed;
     if (n > s->nkey || (n < s->nkey && !part)) {
         say("key %s: it has %u field%s; the tree's key has %u", text, n,
             n == 1 ? "" : "s", s->nkey);
-        goto out;
+        goto failed;
     }
     pos = row.data;
     for (unsigned i = 0; i < n; i++) {
@@ -485,13 +486,14 @@ static int key_from_fields(const struct schema *s, const char *text, bool part,
         if (bad == -1) /* else it has been said */
             say("key %s: %s", text, why.text);
         if (bad != 0)
-            goto out;
+            goto failed;
     }
-    rc = 0;
-
-out:
     bytes_free(&row);
-    return rc;
+    return 0;
+
+failed:
+    bytes_free(&row);
+    return -1;
 }
 
 int key_from_text(const struct schema *s, const char *text, bool part,
@@ -541,8 +543,8 @@ int key_prefix(const struct schema *s, const char *prefix, struct bytes *low,
 
 static int say_damaged_key(void)
 {
-    say("a key does not fit the tree's description: the tree was not filled "
-        "by quire load, or is damaged");
+    (say)("a key does not fit the tree's description: the tree was not filled "
+          "by quire load, or is damaged");
     return -1;
 }
 
@@ -566,7 +568,7 @@ static int take_escaped(const unsigned char **pos, const unsigned char *end,
             return -1;
         p += *p == 0 ? 2 : 1;
     }
-    return say_damaged_key();
+    return SAID(say_damaged_key());
 }
 
 static int int_to_text(const unsigned char *p, struct bytes *out)
@@ -586,7 +588,7 @@ int key_to_text(const struct schema *s, const void *key, size_t len,
     int rc = 0;
 
     if (s->key_auto)
-        return len == 8 ? int_to_text(pos, out) : say_damaged_key();
+        return len == 8 ? int_to_text(pos, out) : SAID(say_damaged_key());
     if (s->format == FORMAT_LINES)
         return bytes_append(out, key, len);
     if (s->nkey == 0)
@@ -597,7 +599,8 @@ int key_to_text(const struct schema *s, const void *key, size_t len,
         if (rc != 0)
             break;
         if (s->key[i].is_int) {
-            rc = end - pos >= 8 ? int_to_text(pos, out) : say_damaged_key();
+            rc = end - pos >= 8 ? int_to_text(pos, out)
+                                : SAID(say_damaged_key());
             pos += 8;
         } else if (i + 1 == s->nkey) {
             rc = csv_quote(out, pos, (size_t)(end - pos));

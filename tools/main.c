@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 
     if (fill_files() != 0)
         return EXIT_FAILED;
+    fail_setup();
 
     if (name == NULL) {
         say("name a command; see quire --help");

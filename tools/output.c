@@ -126,7 +126,7 @@ static int resolve_field(const struct schema *s, struct field *f)
     struct key_field k = { .name_len = f->name_len };
     int rc;
 
-    k.name = malloc(f->name_len + 1);
+    k.name = mem_alloc(f->name_len + 1);
     if (k.name == NULL) {
         say("the system has no memory for a name");
         return -1;
@@ -167,14 +167,15 @@ static int choose_fields(struct printer *p, const char *fields)
     const struct schema *s = p->schema;
     const unsigned char *pos;
     uint32_t n;
+    int rc = fields == NULL ? all_names(p)
+                            : csv_split(fields, strlen(fields), &p->names, &n);
 
-    if (fields == NULL) {
-        if (all_names(p) != 0)
-            return -1;
-    } else if (csv_split(fields, strlen(fields), &p->names, &n) != 0) {
+    if (rc > 0)
         say("--fields %s: it is not one CSV row of names", fields);
+    if (rc != 0)
         return -1;
-    } else if (!format_has_rows(s->format) && s->format != FORMAT_NDJSON) {
+    if (fields != NULL && !format_has_rows(s->format) &&
+        s->format != FORMAT_NDJSON) {
         say("--fields %s: the records of this tree have no fields", fields);
         return -1;
     }
@@ -183,8 +184,8 @@ static int choose_fields(struct printer *p, const char *fields)
         say("--fields: it is 1 to %u fields", FIELDS_MAX);
         return -1;
     }
-    p->field = calloc(n, sizeof(*p->field));
-    p->cell = calloc(n, sizeof(*p->cell));
+    p->field = mem_zero(n, sizeof(*p->field));
+    p->cell = mem_zero(n, sizeof(*p->cell));
     if (p->field == NULL || p->cell == NULL) {
         say("the system has no memory for %u fields", n);
         return -1;
@@ -194,9 +195,7 @@ static int choose_fields(struct printer *p, const char *fields)
     for (uint32_t i = 0; i < n; i++) {
         struct field *f = &p->field[i];
 
-        if (!row_next(&pos, p->names.data + p->names.len, &f->name,
-                      &f->name_len))
-            return -1;
+        row_next(&pos, p->names.data + p->names.len, &f->name, &f->name_len);
         f->column = i;
         if (fields != NULL && format_has_rows(s->format) &&
             resolve_field(s, f) != 0)
@@ -210,7 +209,7 @@ static int choose_fields(struct printer *p, const char *fields)
 int printer_create(const struct schema *s, enum output form, const char *fields,
                    bool header, struct printer **out)
 {
-    struct printer *p = calloc(1, sizeof(*p));
+    struct printer *p = mem_zero(1, sizeof(*p));
 
     if (p == NULL) {
         say("the system has no memory for printing");

@@ -53,7 +53,7 @@ static void *on_realloc(void *ctx, void *ptr, size_t len)
     struct block *b = NULL;
 
     if (len <= SIZE_MAX - sizeof(*b))
-        b = realloc(old, sizeof(*b) + len);
+        b = mem_resize(old, sizeof(*b) + len);
     if (b == NULL)
         longjmp(p->nomem, 1);
     if (old == NULL) {
@@ -106,7 +106,7 @@ static bool start(struct parser *p, const yajl_callbacks *events, void *ctx)
 
 struct parser *parser_create(const yajl_callbacks *events, void *ctx, bool many)
 {
-    struct parser *p = calloc(1, sizeof(*p));
+    struct parser *p = mem_zero(1, sizeof(*p));
 
     if (p == NULL)
         return NULL;

@@ -84,20 +84,17 @@ static int no_space(unsigned char c)
     return 0; /* blanks are data */
 }
 
-static int parser_start(struct csv_reader *r)
+static void parser_start(struct csv_reader *r)
 {
     if (r->parser_ready)
         csv_free(&r->parser);
-    r->parser_ready = csv_init(&r->parser, CSV_STRICT | CSV_STRICT_FINI |
-                                               CSV_REPALL_NL) == 0;
-    if (!r->parser_ready) {
-        say("the CSV parser could not be started");
-        return -1;
-    }
+    /* It allocates nothing yet, so that it can't fail. */
+    csv_init(&r->parser, CSV_STRICT | CSV_STRICT_FINI | CSV_REPALL_NL);
+    r->parser_ready = true;
+    csv_set_realloc_func(&r->parser, csv_resize);
     csv_set_space_func(&r->parser, no_space);
     csv_set_blk_size(&r->parser, FIELD_STEP);
     r->parser_idle = r->parser.pstate;
-    return 0;
 }
 
 static uint64_t count_feeds(const unsigned char *p, size_t len)
@@ -116,6 +113,8 @@ static void on_field(void *field, size_t len, void *arg)
 {
     struct csv_reader *r = arg;
 
+    if (r->nomem)
+        return;
     if (row_add(&r->rows, field, len) != 0)
         r->nomem = true;
     r->open_fields++;
@@ -144,15 +143,14 @@ static void on_row(int c, void *arg)
     bool second = r->open_fields == 0 && c == '\n' && r->last_end == '\r';
 
     r->last_end = c;
-    if (second)
+    if (second || r->nomem)
         return; /* the line feed of a line end that has two characters */
     if (r->nspans == r->cap_spans) {
         size_t cap = r->cap_spans == 0 ? 512 : 2 * r->cap_spans;
-        struct span *spans = realloc(r->spans, cap * sizeof(*spans));
+        struct span *spans = mem_resize(r->spans, cap * sizeof(*spans));
 
         if (spans == NULL) {
-            if (!r->nomem)
-                say("the system has no memory for CSV records");
+            say("the system has no memory for CSV records");
             r->nomem = true;
             return;
         }
@@ -176,7 +174,7 @@ static void add_text(struct csv_reader *r, const void *data, size_t len)
 {
     size_t room = REJECT_TEXT_MAX - r->text.len;
 
-    if (bytes_append(&r->text, data, len < room ? len : room) != 0)
+    if (!r->nomem && bytes_append(&r->text, data, len < room ? len : room) != 0)
         r->nomem = true;
 }
 
@@ -198,7 +196,7 @@ static void keep_text(struct csv_reader *r, bool closed)
     while (r->text.len < REJECT_TEXT_MAX && row_next(&pos, end, &field, &n)) {
         if (n > REJECT_TEXT_MAX)
             n = REJECT_TEXT_MAX;
-        if (csv_quote(&r->text, field, n) != 0)
+        if (!r->nomem && csv_quote(&r->text, field, n) != 0)
             r->nomem = true;
         if (r->text.len > REJECT_TEXT_MAX)
             r->text.len = REJECT_TEXT_MAX;
@@ -247,7 +245,8 @@ static int skip_line(struct csv_reader *r)
     r->open_line = r->feeds + 1;
     r->last_end = '\n';
     r->skipping = false;
-    return parser_start(r);
+    parser_start(r);
+    return 0;
 }
 
 /* Parse what the piece still has, up to an error. */
@@ -264,8 +263,8 @@ static int parse_piece(struct csv_reader *r)
 
         if (eol != NULL)
             len = (size_t)(eol - from) + 1;
-        if (r->parser.pstate == r->parser_idle && parser_start(r) != 0)
-            return -1;
+        if (r->parser.pstate == r->parser_idle)
+            parser_start(r);
     }
     done = csv_parse(&r->parser, from, len, on_field, on_row, r);
     if (r->nomem)
@@ -308,7 +307,7 @@ static enum read_result csv_fill(struct csv_reader *r)
         memmove(r->rows.data, r->rows.data + r->open, cut);
     if (r->rows.cap > 2 * keep) {
         /* A huge record is behind us: give its memory back. */
-        unsigned char *less = realloc(r->rows.data, keep);
+        unsigned char *less = mem_resize(r->rows.data, keep);
 
         if (less != NULL) {
             r->rows.data = less;
@@ -400,19 +399,18 @@ static const struct reader_ops csv_ops = { csv_next, csv_close };
 
 int csv_reader_create(struct reader **rd)
 {
-    struct csv_reader *r = calloc(1, sizeof(*r));
+    struct csv_reader *r = mem_zero(1, sizeof(*r));
 
     if (r == NULL)
         goto nomem;
     r->rd.ops = &csv_ops;
     r->open_line = 1;
-    r->piece = malloc(INPUT_CHUNK);
+    r->piece = mem_alloc(INPUT_CHUNK);
     if (r->piece == NULL)
         goto nomem;
     if (bytes_reserve(&r->rows, 2 * INPUT_CHUNK) != 0)
         goto failed;
-    if (parser_start(r) != 0)
-        goto failed;
+    parser_start(r);
     *rd = &r->rd;
     return 0;
 

@@ -98,7 +98,7 @@ static int add_token(struct matcher *m, const char *text, size_t len)
         say("a JSON pointer has at most %u parts", TOKENS_MAX);
         return -1;
     }
-    token = malloc(len + 1);
+    token = mem_alloc(len + 1);
     if (token == NULL) {
         say("the system has no memory for a JSON pointer");
         return -1;
@@ -210,7 +210,7 @@ static int add_span(struct json_reader *r, size_t end)
 
     if (r->nspans == r->cap_spans) {
         size_t cap = r->cap_spans == 0 ? 512 : 2 * r->cap_spans;
-        struct span *spans = realloc(r->spans, cap * sizeof(*spans));
+        struct span *spans = mem_resize(r->spans, cap * sizeof(*spans));
 
         if (spans == NULL) {
             say("the system has no memory for JSON records");
@@ -437,7 +437,7 @@ static enum read_result json_fill(struct json_reader *r)
     r->next_span = 0;
     if (r->buf.len < INPUT_CHUNK && r->buf.cap > 2 * REJECT_TEXT_MAX) {
         /* A huge record is behind us: give its memory back. */
-        unsigned char *less = realloc(r->buf.data, 2 * INPUT_CHUNK);
+        unsigned char *less = mem_resize(r->buf.data, 2 * INPUT_CHUNK);
 
         if (less != NULL) {
             r->buf.data = less;
@@ -592,7 +592,7 @@ static const struct reader_ops json_ops = { json_next_record, json_close };
 
 int json_reader_create(const char *pointer, struct reader **rd)
 {
-    struct json_reader *r = calloc(1, sizeof(*r));
+    struct json_reader *r = mem_zero(1, sizeof(*r));
 
     if (r == NULL)
         goto nomem;

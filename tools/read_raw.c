@@ -106,12 +106,14 @@ static bool begins(const struct record *rec, const char *word)
     return rec->len >= len && memcmp(rec->data, word, len) == 0;
 }
 
-static enum read_result fail(const struct raw_reader *r,
-                             const struct record *rec, const char *why)
+static enum read_result say_line(const struct raw_reader *r,
+                                 const struct record *rec, const char *why)
 {
-    say("%s:%" PRIu64 ": %s", input_name(r->rd.in), rec->line, why);
+    (say)("%s:%" PRIu64 ": %s", input_name(r->rd.in), rec->line, why);
     return READ_FAILED;
 }
+
+#define fail(r, rec, why) SAID(say_line((r), (rec), (why)))
 
 enum read_result raw_reader_begin(struct reader *rd, struct bytes *meta,
                                   bool *has_meta)
@@ -235,7 +237,7 @@ static const struct reader_ops raw_ops = { raw_next, raw_close };
 
 int raw_reader_create(struct reader **rd)
 {
-    struct raw_reader *r = calloc(1, sizeof(*r));
+    struct raw_reader *r = mem_zero(1, sizeof(*r));
 
     if (r == NULL) {
         say("the system has no memory for a reader");

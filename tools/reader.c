@@ -93,7 +93,7 @@ static enum read_result lines_fill(struct lines *l)
     }
     if (b->cap > (1u << 20) && rest < INPUT_CHUNK) {
         /* A huge line is behind us: give its memory back. */
-        unsigned char *less = realloc(b->data, 2 * INPUT_CHUNK);
+        unsigned char *less = mem_resize(b->data, 2 * INPUT_CHUNK);
 
         if (less != NULL) {
             b->data = less;
@@ -247,7 +247,7 @@ int reader_open(enum format f, const char *pointer, struct input *in,
         if (raw_reader_create(&rd) != 0)
             return -1;
     } else {
-        struct lines *l = calloc(1, sizeof(*l));
+        struct lines *l = mem_zero(1, sizeof(*l));
 
         if (l == NULL) {
             say("the system has no memory for a reader");

@@ -70,12 +70,13 @@ const char *reason_name(enum reason r)
     return reason_names[r];
 }
 
-int reject(struct reject *why, enum reason r, const char *fmt, ...)
+int(reject)(struct reject *why, enum reason r, const char *fmt, ...)
 {
     va_list args;
 
     why->reason = r;
     va_start(args, fmt);
+    fail_note(fmt, args);
     vsnprintf(why->text, sizeof(why->text), fmt, args);
     va_end(args);
     return -1;

@@ -64,6 +64,7 @@ struct reject {
 /* Fill `why`; returns -1, so that a check reads `return reject(...)`. */
 int reject(struct reject *why, enum reason r, const char *fmt, ...)
     TOOL_PRINTF(3, 4);
+#define reject(...) SAID(reject(__VA_ARGS__))
 
 /* ---- rows (row.c) ---- */
 
@@ -117,7 +118,10 @@ int row_to_text(struct bytes *out, enum format f, const void *row,
 /* Append one field quoted as CSV wants it. */
 int csv_quote(struct bytes *out, const void *field, size_t len);
 
-/* Split one CSV record in `text` and append its row. -1: it is none. */
+/* What libcsv allocates with. */
+void *csv_resize(void *ptr, size_t nbytes);
+/* Split one CSV record in `text` and append its row. 1: it is none; -1: no
+ * memory, said. */
 int csv_split(const char *text, size_t len, struct bytes *row,
               uint32_t *nfields);
 
@@ -148,8 +152,8 @@ void schema_init(struct schema *s, enum format f);
 void schema_free(struct schema *s);
 int schema_copy(struct schema *to, const struct schema *from);
 
-/* Read --key's value into `s`. NULL, or what is wrong with it (static). */
-const char *schema_parse_key(struct schema *s, const char *text);
+/* Read --key's value into `s`. -1, said. */
+int schema_parse_key(struct schema *s, const char *text);
 /* Find the key's columns by name or number among `s`'s. -1, said; `where` names
  * the input. */
 int schema_resolve(struct schema *s, const char *where);
@@ -165,8 +169,8 @@ bool schema_same_kind(const struct schema *a, const struct schema *b);
 int schema_key_text(const struct schema *s, struct bytes *out);
 
 int schema_encode(const struct schema *s, struct bytes *meta);
-/* 0; 1: `meta` is another program's; -1: a schema, but damaged or of a newer
- * version, or no memory. `s` is then empty. */
+/* 0; 1: `meta` is another program's; 2: a schema, but damaged or of a newer
+ * version; -1: no memory, said. `s` is then empty. */
 int schema_decode(struct schema *s, const void *meta, size_t len);
 
 /* The schema of a tree as `txn` sees it; FORMAT_RAW when it has none, or

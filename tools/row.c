@@ -139,13 +139,15 @@ struct split {
     uint32_t nfields;
     uint32_t nrows; /* line ends that closed a record */
     bool late;      /* a field came behind the first record's end */
-    bool failed;    /* no memory */
+    bool failed;    /* no memory, said */
 };
 
 static void split_field(void *field, size_t len, void *arg)
 {
     struct split *s = arg;
 
+    if (s->failed)
+        return;
     if (s->nrows > 0)
         s->late = true;
     else if (row_add(s->row, field, len) != 0)
@@ -168,6 +170,11 @@ static int no_space(unsigned char c)
     return 0;
 }
 
+void *csv_resize(void *ptr, size_t nbytes)
+{
+    return mem_resize(ptr, nbytes);
+}
+
 int csv_split(const char *text, size_t len, struct bytes *row,
               uint32_t *nfields)
 {
@@ -175,15 +182,19 @@ int csv_split(const char *text, size_t len, struct bytes *row,
     struct split s = { .row = row };
     int rc;
 
-    if (csv_init(&p, CSV_STRICT | CSV_STRICT_FINI) != 0)
-        return -1;
+    csv_init(&p, CSV_STRICT | CSV_STRICT_FINI); /* it can't fail */
+    csv_set_realloc_func(&p, csv_resize);
     csv_set_space_func(&p, no_space); /* blanks are data */
-    rc = csv_parse(&p, text, len, split_field, split_row, &s) == len ? 0 : -1;
+    rc = csv_parse(&p, text, len, split_field, split_row, &s) == len ? 0 : 1;
     if (rc == 0 && csv_fini(&p, split_field, split_row, &s) != 0)
-        rc = -1;
+        rc = 1;
+    if (csv_error(&p) == CSV_ENOMEM && !s.failed) {
+        say("the system has no memory for a row of CSV");
+        s.failed = true;
+    }
     csv_free(&p);
     if (rc == 0 && s.nrows == 0) /* nothing at all is one empty field */
         split_field(NULL, 0, &s);
     *nfields = s.nfields;
-    return rc == 0 && !s.late && !s.failed ? 0 : -1;
+    return s.failed ? -1 : rc == 0 && !s.late ? 0 : 1;
 }

@@ -4,13 +4,16 @@
  * A load shows progress on a terminal by writing one line again and again;
  * any other line must first clear it, so all lines go through here.
  */
-#include <stdlib.h>
+#include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/tool.h"
 
-static bool progress_shown; /* the cursor stands behind a progress line */
+/* The cursor stands behind a progress line. Atomic: the feeding thread speaks
+ * for itself when it has no memory to be collected from. */
+static _Atomic bool progress_shown;
 static _Thread_local struct bytes *collecting; /* NULL: not */
 
 bool say_on_terminal(void)
@@ -24,9 +27,9 @@ bool say_on_terminal(void)
 
 static void clear_progress(void)
 {
-    if (progress_shown)
+    /* relaxed, here and below: nothing is read by its leave */
+    if (atomic_exchange_explicit(&progress_shown, false, memory_order_relaxed))
         fputs("\r\033[K", stderr);
-    progress_shown = false;
 }
 
 void say_progress(const char *line)
@@ -34,38 +37,51 @@ void say_progress(const char *line)
     clear_progress();
     fputs(line, stderr);
     if (say_on_terminal())
-        progress_shown = true;
+        atomic_store_explicit(&progress_shown, true, memory_order_relaxed);
     else
         fputc('\n', stderr);
     fflush(stderr);
 }
 
-static void say_list(const char *fmt, va_list args)
+/* Collect a message. -1: there is no memory for it. */
+static int collect(struct bytes *into, const char *fmt, va_list args)
 {
-    clear_progress();
-    fputs("quire: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    int error = errno; /* for %m */
+    va_list copy;
+    int len;
+    int rc;
+
+    va_copy(copy, args);
+    len = vsnprintf(NULL, 0, fmt, copy);
+    va_end(copy);
+    if (len < 0)
+        return -1;
+    /* Should memory be short, that is said at once. */
+    collecting = NULL;
+    rc = bytes_reserve(into, (size_t)len + sizeof("quire: \n"));
+    collecting = into;
+    if (rc != 0)
+        return -1;
+    bytes_append_text(into, "quire: ");
+    errno = error;
+    vsnprintf((char *)into->data + into->len, (size_t)len + 1, fmt, args);
+    into->len += (size_t)len;
+    return bytes_append_text(into, "\n");
 }
 
-void say(const char *fmt, ...)
+void(say)(const char *fmt, ...)
 {
-    struct bytes *into = collecting;
+    int error = errno; /* for %m */
     va_list args;
-    char *text = NULL;
 
     va_start(args, fmt);
-    if (into == NULL) {
-        say_list(fmt, args);
-    } else if (vasprintf(&text, fmt, args) >= 0) {
-        /* If memory is short this says so; let it. */
-        collecting = NULL;
-        if (bytes_append_text(into, "quire: ") != 0 ||
-            bytes_append_text(into, text) != 0 ||
-            bytes_append_text(into, "\n") != 0)
-            into->len = 0;
-        collecting = into;
-        free(text);
+    fail_note(fmt, args);
+    if (collecting == NULL || collect(collecting, fmt, args) != 0) {
+        clear_progress();
+        fputs("quire: ", stderr);
+        errno = error;
+        vfprintf(stderr, fmt, args);
+        fputc('\n', stderr);
     }
     va_end(args);
 }
@@ -84,13 +100,14 @@ void say_collected(struct bytes *from)
     from->len = 0;
 }
 
-int say_usage(const char *command, const char *fmt, ...)
+int(say_usage)(const char *command, const char *fmt, ...)
 {
     va_list args;
 
     clear_progress();
     fprintf(stderr, "quire %s: ", command);
     va_start(args, fmt);
+    fail_note(fmt, args);
     vfprintf(stderr, fmt, args);
     va_end(args);
     fprintf(stderr, "; see quire %s --help\n", command);
@@ -120,21 +137,21 @@ static const char *advice(quire_status rc)
         return "check the permissions of the file and its directory";
     case QUIRE_FORMAT:
         return "check the path: nothing was changed";
-    case QUIRE_READONLY:
-        return "check that the store may be written";
     default:
         return NULL;
     }
 }
 
-void say_store(const char *path, const char *what, quire_status rc)
+void(say_store)(const char *path, const char *what, quire_status rc)
 {
     const char *detail = quire_error_detail();
     const char *what_to_do = advice(rc);
 
-    say("%s: %s: %s%s%s%s%s%s", path, what, quire_strerror(rc),
-        detail[0] != '\0' ? " (" : "", detail, detail[0] != '\0' ? ")" : "",
-        what_to_do != NULL ? "; " : "", what_to_do != NULL ? what_to_do : "");
+    if (rc == STATUS_SAID)
+        return;
+    (say)("%s: %s: %s%s%s%s%s%s", path, what, quire_strerror(rc),
+          detail[0] != '\0' ? " (" : "", detail, detail[0] != '\0' ? ")" : "",
+          what_to_do != NULL ? "; " : "", what_to_do != NULL ? what_to_do : "");
 }
 
 int stdout_finish(void)

@@ -39,7 +39,7 @@ static int add_key(struct schema *s, const void *name, size_t len, bool is_int,
 {
     struct key_field *k = &s->key[s->nkey];
 
-    k->name = malloc(len + 1);
+    k->name = mem_alloc(len + 1);
     if (k->name == NULL) {
         say("the system has no memory for the key's names");
         return -1;
@@ -86,7 +86,7 @@ static bool take_suffix(const unsigned char *name, size_t *len,
     return true;
 }
 
-const char *schema_parse_key(struct schema *s, const char *text)
+int schema_parse_key(struct schema *s, const char *text)
 {
     struct bytes row = { 0 };
     const unsigned char *pos;
@@ -94,13 +94,15 @@ const char *schema_parse_key(struct schema *s, const char *text)
     const char *wrong = NULL;
     size_t len;
     uint32_t n;
+    int rc = csv_split(text, strlen(text), &row, &n);
 
-    if (csv_split(text, strlen(text), &row, &n) != 0) {
+    if (rc > 0)
         wrong = "its quoting is broken";
+    if (rc != 0)
         goto out;
-    }
     pos = row.data;
-    while (wrong == NULL && row_next(&pos, row.data + row.len, &name, &len)) {
+    while (wrong == NULL && rc == 0 &&
+           row_next(&pos, row.data + row.len, &name, &len)) {
         bool is_int = take_suffix(name, &len, ":int");
 
         if (!is_int)
@@ -109,13 +111,15 @@ const char *schema_parse_key(struct schema *s, const char *text)
             wrong = "a field has no name";
         else if (s->nkey == KEY_FIELDS_MAX)
             wrong = "a key has at most 16 fields";
-        else if (add_key(s, name, len, is_int, 0) != 0)
-            wrong = "there is no memory for it";
+        else
+            rc = add_key(s, name, len, is_int, 0);
     }
 
 out:
     bytes_free(&row);
-    return wrong;
+    if (wrong != NULL)
+        say("--key %s: %s", text, wrong);
+    return wrong == NULL ? rc : -1;
 }
 
 /* Say that no column is called `name`, and what they are called. */
@@ -124,15 +128,15 @@ static void say_no_column(const struct schema *s, const char *where,
 {
     struct bytes list = { 0 };
 
-    if (s->header &&
-        row_to_text(&list, FORMAT_CSV, s->columns.data, s->columns.len, 0) == 0)
-        say("%s: no column is called \"%s\"; its columns are: %.*s%s", where,
-            name, (int)(list.len < 1000 ? list.len : 1000),
-            (const char *)list.data, list.len < 1000 ? "" : " ...");
-    else
+    if (!s->header)
         say("%s: without a header line a column is given by number: "
             "'#1'",
             where);
+    else if (row_to_text(&list, FORMAT_CSV, s->columns.data, s->columns.len,
+                         0) == 0)
+        say("%s: no column is called \"%s\"; its columns are: %.*s%s", where,
+            name, (int)(list.len < 1000 ? list.len : 1000),
+            (const char *)list.data, list.len < 1000 ? "" : " ...");
     bytes_free(&list);
 }
 
@@ -291,6 +295,7 @@ int schema_encode(const struct schema *s, struct bytes *meta)
 struct scan {
     const char *pos;
     const char *end;
+    bool nomem; /* said */
 };
 
 /* Step over `word` if it comes next. */
@@ -359,10 +364,12 @@ static bool scan_key(struct scan *in, struct schema *s)
     is_int = scan_word(in, "int ");
     if (!is_int && !scan_word(in, "text "))
         return false;
-    return scan_number(in, &column) && scan_word(in, " ") &&
-           scan_name(in, &name, &len) && s->nkey < KEY_FIELDS_MAX &&
-           format_has_rows(s->format) == (column > 0) &&
-           add_key(s, name, len, is_int, column > 0 ? column - 1 : 0) == 0;
+    if (!scan_number(in, &column) || !scan_word(in, " ") ||
+        !scan_name(in, &name, &len) || s->nkey == KEY_FIELDS_MAX ||
+        format_has_rows(s->format) != (column > 0))
+        return false;
+    in->nomem = add_key(s, name, len, is_int, column > 0 ? column - 1 : 0) != 0;
+    return !in->nomem;
 }
 
 /* What was read hangs together. */
@@ -380,7 +387,7 @@ static bool schema_is_whole(const struct schema *s)
 
 int schema_decode(struct schema *s, const void *meta, size_t len)
 {
-    struct scan in = { meta, (const char *)meta + len };
+    struct scan in = { meta, (const char *)meta + len, false };
     bool good;
 
     schema_init(s, FORMAT_RAW);
@@ -397,8 +404,9 @@ int schema_decode(struct schema *s, const void *meta, size_t len)
             good = scan_number(&in, &s->ncolumns) && scan_word(&in, "\n");
         } else if (scan_word(&in, "column ")) {
             s->header = true;
-            good = scan_name(&in, &name, &name_len) &&
-                   row_add(&s->columns, name, name_len) == 0;
+            good = scan_name(&in, &name, &name_len);
+            in.nomem = good && row_add(&s->columns, name, name_len) != 0;
+            good = good && !in.nomem;
         } else {
             good = false;
         }
@@ -406,7 +414,7 @@ int schema_decode(struct schema *s, const void *meta, size_t len)
     if (good && schema_is_whole(s))
         return 0;
     schema_free(s);
-    return -1;
+    return in.nomem ? -1 : 2;
 }
 
 int schema_load(const char *path, struct quire_txn *txn,
@@ -432,7 +440,8 @@ int schema_load(const char *path, struct quire_txn *txn,
         goto out;
     }
     result = schema_decode(s, meta.data, size);
-    if (result < 0) {
+    if (result > 1) {
+        result = -1;
         say("%s: the tree's description is damaged or of a newer quire; use "
             "that one",
             path);

@@ -1,6 +1,7 @@
 /*
  * store.c - opening, reading and closing a store, with messages.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "tools/tool.h"
@@ -31,6 +32,7 @@ int store_open(const char *command, const struct store_args *a, unsigned flags,
     opt.budget_bytes = a->memory;
     if (a->verbose)
         opt.log = on_log;
+    opt.io = fail_io();
     rc = quire_open(a->db, &opt, db);
     if (rc == QUIRE_OK)
         return -1;
@@ -82,6 +84,17 @@ int store_begin_read(const struct store_args *a, struct quire *db, uint64_t rev,
     return -1;
 }
 
+void store_figures(struct quire *db, struct quire_stat *st)
+{
+    quire_status rc;
+
+    memset(st, 0, sizeof(*st));
+    st->size = sizeof(*st);
+    rc = quire_stat_get(db, st);
+    assert(rc == QUIRE_OK); /* of an open store they can always be had */
+    (void)rc;
+}
+
 int store_close(const char *path, struct quire *db,
                 struct quire_close_report *report)
 {
@@ -94,11 +107,14 @@ int store_close(const char *path, struct quire *db,
         report = &own;
     memset(report, 0, sizeof(*report));
     report->size = sizeof(*report);
-    rc = quire_close_report(db, report);
+    rc = FAIL_POINT("tools/store/close", (quire_close(db), QUIRE_IO),
+                    quire_close_report(db, report));
     if (rc != QUIRE_OK) {
         say_store(path, "close", rc);
         return -1;
     }
+    if (FAIL_POINT("tools/store/held", true, false))
+        report->pinned_pages++;
     if (report->pinned_pages == 0 && report->segments_in_use == 0 &&
         report->intents == 0)
         return 0;
@@ -125,7 +141,7 @@ quire_status store_value(struct quire_txn *txn, struct quire_tree *tree,
     want = val->size;
     bytes_reset(buf, want < (1u << 20) ? 1u << 20 : want);
     if (bytes_reserve(buf, want) != 0)
-        return QUIRE_NOMEM;
+        return STATUS_SAID;
     rc = cur != NULL ? quire_cursor_read(cur, 0, buf->data, want, &size)
                      : quire_read(txn, tree, key, 0, buf->data, want, &size);
     if (rc != QUIRE_OK)

@@ -90,30 +90,32 @@ static la_ssize_t on_read(struct archive *a, void *arg, const void **data)
 }
 
 /* Say what libarchive has met, unless that has been said. */
-static int tar_failed(struct tar *t)
+static int say_tar_failed(struct tar *t)
 {
     const char *error = archive_error_string(t->a);
 
     if (t->trouble == 0) {
-        say("%s: near byte %llu: %s; the archive is damaged or not what its "
-            "name says",
-            input_name(t->in), (unsigned long long)input_taken(t->in),
-            error != NULL ? error : "broken tar");
+        (say)("%s: near byte %llu: %s; the archive is damaged or not what its "
+              "name says",
+              input_name(t->in), (unsigned long long)input_taken(t->in),
+              error != NULL ? error : strerror(archive_errno(t->a)));
         t->trouble = INPUT_FAILED;
     }
     return t->trouble;
 }
 
+#define tar_failed(t) SAID(say_tar_failed(t))
+
 int tar_open(const char *name, uint64_t window_bytes, struct tar **out)
 {
-    struct tar *t = calloc(1, sizeof(*t));
+    struct tar *t = mem_zero(1, sizeof(*t));
 
     if (t == NULL)
         goto nomem;
     t->window_bytes = window_bytes;
     if (input_open(name, window_bytes, &t->in) != 0)
         goto failed;
-    t->a = archive_read_new();
+    t->a = FAIL_POINT(MEMORY_POINT, NULL, archive_read_new());
     if (t->a == NULL)
         goto nomem;
     if (archive_read_support_format_tar(t->a) != ARCHIVE_OK ||

@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "quire.h"
+#include "tools/fail.h"
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define TOOL_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -41,11 +42,18 @@ struct bytes {
 void say(const char *fmt, ...) TOOL_PRINTF(1, 2);
 
 /* Say that `what` failed on the store in `path`: the status in words, the
- * library's detail, what to do. Call it before anything else can fail. */
+ * library's detail, what to do. Call it before anything else can fail. Of
+ * STATUS_SAID it says nothing. */
 void say_store(const char *path, const char *what, quire_status rc);
+#define STATUS_SAID ((quire_status)1) /* not the library's: failed, said */
 
 /* A usage error of `command`: says it, names --help, returns EXIT_USAGE. */
 int say_usage(const char *command, const char *fmt, ...) TOOL_PRINTF(2, 3);
+
+/* Tests want to know which message it was. */
+#define say(...) SAID(say(__VA_ARGS__))
+#define say_store(...) SAID(say_store(__VA_ARGS__))
+#define say_usage(...) SAID(say_usage(__VA_ARGS__))
 
 /* Show `line` as the progress line: in place on a terminal, else as a line of
  * its own. */
@@ -127,13 +135,16 @@ int store_open(const char *command, const struct store_args *a, unsigned flags,
 int store_begin_read(const struct store_args *a, struct quire *db, uint64_t rev,
                      struct quire_txn **txn, struct quire_tree **tree);
 
+/* The store's figures. */
+void store_figures(struct quire *db, struct quire_stat *st);
+
 /* Close; -1 if that failed or the library still held something. `report` may
  * be NULL. */
 int store_close(const char *path, struct quire *db,
                 struct quire_close_report *report);
 
 /* The value of `key` (or, with `cur`, of the cursor's record), whole: in
- * place if the library can, else copied into `buf`. */
+ * place if the library can, else copied into `buf`. STATUS_SAID: no memory. */
 quire_status store_value(struct quire_txn *txn, struct quire_tree *tree,
                          struct quire_cursor *cur, const struct quire_val *key,
                          struct bytes *buf, struct quire_val *val);
