@@ -256,10 +256,10 @@ ifneq "$(TESTS)" ""
 TEST_CHECKS :=
 endif
 
-# Which failure points were fired is known when all programs have run, and only
-# where there are points.
-POINT_CHECK = $(if $(filter-out 0,$(DEBUG)),$(if $(strip $(TEST_CHECKS)),\
-    -p tests/check-points.sh))
+# Which failure points were fired and which messages came is known when all
+# programs have run, and only where there are points.
+END_CHECKS = $(if $(filter-out 0,$(DEBUG)),$(if $(strip $(TEST_CHECKS)),\
+    -p tests/check-points.sh -s tests/check-says.sh))
 
 TEST_ENV = CC='$(CC)' CXX='$(CXX)' LC_ALL=C \
     FLAGS='-std=c11 $(Q_CPPFLAGS) $(CPPFLAGS) $(Q_WARN)' \
@@ -284,7 +284,7 @@ tests: all $(TEST_BINS) ## build the test programs, run nothing
 
 run-tests: tests
 	@$(TEST_ENV) TEST_DIVISOR='$(TEST_DIVISOR)' tests/run.sh -j $(JOBS) \
-	    -t $(TEST_TIMEOUT) -w '$(TEST_WRAPPER)' $(POINT_CHECK) \
+	    -t $(TEST_TIMEOUT) -w '$(TEST_WRAPPER)' $(END_CHECKS) \
 	    $(TEST_CHECKS) \
 	    $(filter-out $(TEST_EXCEPT),$(TEST_BINS))
 

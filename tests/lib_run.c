@@ -345,10 +345,38 @@ void run_check(const struct run *r, int want, const char *file, int line)
     test_check(r->status == want, "the exit status", file, line);
 }
 
+/* Leave the lines around `at` in `text` where check-says.sh looks for messages
+ * that a test has waited for. */
+static void note(const char *text, const char *at, size_t len)
+{
+    const char *dir = getenv("QUIRE_SAYS");
+    const char *end = at + len + strcspn(at + len, "\n");
+    char path[4096];
+    FILE *f;
+
+    if (dir == NULL)
+        return;
+    if (len > 0 && at[len - 1] == '\n')
+        end = at + len - 1;
+    while (at > text && at[-1] != '\n')
+        at--;
+    snprintf(path, sizeof(path), "%s/waited.%ld", dir, (long)getpid());
+    f = fopen(path, "a");
+    CHECK(f != NULL);
+    for (; at < end; at++)
+        fputc(*at != '\n' ? *at : ' ', f);
+    fputc('\n', f);
+    fclose(f);
+}
+
 void run_check_says(const struct run *r, const char *text, const char *file,
                     int line)
 {
-    bool says = strstr(r->err, text) != NULL || strstr(r->out, text) != NULL;
+    const char *at = strstr(r->err, text);
+    bool says = at != NULL || strstr(r->out, text) != NULL;
+
+    if (at != NULL)
+        note(r->err, at, strlen(text));
 
     if (!says)
         fprintf(stderr, "quire did not say \"%s\" but:\n%s%.2000s\n", text,

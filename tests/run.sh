@@ -2,7 +2,8 @@
 #
 # run.sh - run test programs and checks, two at a time, and add up.
 #
-#   tests/run.sh [-j JOBS] [-t SECONDS] [-w WRAPPER] [-p CHECK] PROGRAM...
+#   tests/run.sh [-j JOBS] [-t SECONDS] [-w WRAPPER] [-p CHECK] [-s CHECK]
+#                PROGRAM...
 #
 # A PROGRAM is a cmocka program, or anything else that says by its exit status
 # whether it passed, and then counts as one test. Each prints one line when it
@@ -14,7 +15,9 @@
 # failed. WRAPPER is a command put before each program (valgrind and the like).
 # TMPDIR is a directory of its own for each program, removed afterwards.
 # QUIRE_POINTS is one for all, where they leave what failure points they fired;
-# CHECK is run with it at the end, shown, and counted as one more test.
+# -p's CHECK is run with it at the end, shown, and counted as one more test. So
+# is QUIRE_SAYS with -s's, where the program leaves what it said, and the tests
+# what they waited for.
 
 set -u
 
@@ -84,12 +87,14 @@ jobs=2
 RUN_TIMEOUT=280
 RUN_WRAPPER=
 POINT_CHECK=
-while getopts j:t:w:p: opt; do
+SAYS_CHECK=
+while getopts j:t:w:p:s: opt; do
     case $opt in
     j) jobs=$OPTARG ;;
     t) RUN_TIMEOUT=$OPTARG ;;
     w) RUN_WRAPPER=$OPTARG ;;
     p) POINT_CHECK=$OPTARG ;;
+    s) SAYS_CHECK=$OPTARG ;;
     *) exit 2 ;;
     esac
 done
@@ -97,8 +102,9 @@ shift $((OPTIND - 1))
 
 RUN_DIR=$(mktemp -d "${TMPDIR:-/tmp}/quire-run-XXXXXX") || exit 1
 QUIRE_POINTS=$RUN_DIR/points
-mkdir "$QUIRE_POINTS"
-export RUN_DIR RUN_TIMEOUT RUN_WRAPPER QUIRE_POINTS
+QUIRE_SAYS=$RUN_DIR/says
+mkdir "$QUIRE_POINTS" "$QUIRE_SAYS"
+export RUN_DIR RUN_TIMEOUT RUN_WRAPPER QUIRE_POINTS QUIRE_SAYS
 trap 'rm -rf "$RUN_DIR"' EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -126,14 +132,21 @@ for prog in "$@"; do
     fi
 done
 
-if [ -n "$POINT_CHECK" ]; then
-    echo
-    if "$POINT_CHECK" "$QUIRE_POINTS"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
+# check_end CHECK DIRECTORY: a check of what all programs have left.
+check_end()
+{
+    if [ -n "$1" ]; then
+        echo
+        if "$1" "$2"; then
+            passed=$((passed + 1))
+        else
+            failed=$((failed + 1))
+        fi
     fi
-fi
+}
+
+check_end "$POINT_CHECK" "$QUIRE_POINTS"
+check_end "$SAYS_CHECK" "$QUIRE_SAYS"
 
 echo
 if [ "$skipped" != 0 ]; then

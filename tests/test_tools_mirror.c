@@ -168,6 +168,7 @@ static void test_archives(void **state)
     char tar[600];
     char *all;
     size_t len;
+    size_t at;
     unsigned ncut = 0;
 
     (void)state;
@@ -215,16 +216,26 @@ static void test_archives(void **state)
         CHECK_RUN(&r, whole ? 0 : 1);
         if (whole)
             continue;
-        CHECK(strstr(r.err, "the archive has no end: it has been cut") !=
-                  NULL ||
-              strstr(r.err, "the archive is damaged") != NULL);
+        if (strstr(r.err, "the archive has no end") != NULL)
+            CHECK_SAYS(&r, "the archive has no end: it has been cut behind a "
+                           "file\n");
+        else
+            CHECK_SAYS(&r, "the archive is damaged or not what its name says");
         CHECK_EQ(run_figure(&r, "records committed"), 0);
         ncut++;
     }
     CHECK(ncut >= 5);
+    for (at = 512; memcmp(all + at + 257, "ustar", 5) != 0; at += 512)
+        CHECK(at + 1024 < len);
+    all[at] ^= 1; /* the second header */
+    write_file(tar, all, len);
+    run(&r, "load", "--db", db, "--key", "id", tar, NULL);
+    CHECK_RUN(&r, 1);
+    CHECK_SAYS(&r, "; the archive is damaged or not what its name says\n");
     write_file(tar, "no archive at all", 17);
     run(&r, "load", "--db", db, "--key", "id", tar, NULL);
     CHECK_RUN(&r, 1);
+    CHECK_SAYS(&r, "; the archive is damaged or not what its name says\n");
     free(all);
     run_free(&r);
 }
