@@ -42,6 +42,13 @@ static bool ra_pool_charge(struct ra_pool *pool, uint64_t nbytes, uint64_t *now)
     } while (!atomic_compare_exchange_weak_explicit(
         &pool->resident, &was, was + nbytes, memory_order_seq_cst,
         memory_order_seq_cst));
+    /* The budget was lowered since, and the figure has come back to the same
+     * number: then the new limit is seen here, since the exchange followed
+     * its lowering. */
+    if (QUIRE_UNLIKELY(was + nbytes > ra_pool_budget(pool))) {
+        ra_pool_unreserve(pool, nbytes);
+        return false;
+    }
     *now = was + nbytes;
     return true;
 }
@@ -366,6 +373,11 @@ uint64_t ra_pool_destroy(struct ra_pool *pool, bool leaks_expected)
     ra_mag_fini(pool);
     QUIRE_ASSERT(nleaks == 0 || leaks_expected);
     (void)leaks_expected;
+    ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
+                "pool destroyed: %" PRIu64 " regions of %" PRIu32
+                " bytes unmapped, resident at most %" PRIu64 " bytes",
+                ra_figure(&pool->regions), pool->region_bytes,
+                ra_figure(&pool->resident_peak));
     sys = pool->sys;
 
     while (pool->tables != NULL) {

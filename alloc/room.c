@@ -99,6 +99,10 @@ static uint64_t ra_room_pressure(struct ra_pool *pool, uint64_t nbytes)
     ra_pressure_depth--;
     ra_nowait_exit();
     RA_PROBE(pressure, nbytes, given);
+    ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
+                "the pressure callback gave back %" PRIu64 " of %" PRIu64
+                " bytes",
+                given, nbytes);
 
     ra_mutex_lock(&pool->pressure_lock);
     pool->pressure_running--;
