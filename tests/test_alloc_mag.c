@@ -405,15 +405,11 @@ static void *child_main(void *arg)
     return ok ? arg : NULL;
 }
 
-static void test_fork_with_full_magazines(void **state)
+static void fork_once(struct ra_pool *pool)
 {
-    struct ra_pool *pool = make_pool(BUDGET);
-    pid_t pid;
+    pid_t pid = fork();
     int status;
 
-    (void)state;
-    fill_magazine(pool);
-    pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
         /* Not by exiting: a leak checker would look for what only the parent
@@ -424,9 +420,74 @@ static void test_fork_with_full_magazines(void **state)
     }
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void test_fork_with_full_magazines(void **state)
+{
+    struct ra_pool *pool = make_pool(BUDGET);
+
+    (void)state;
+    fill_magazine(pool);
+    fork_once(pool);
     CHECK(ra_check_pool(pool));
     fill_magazine(pool);
     end(pool);
+}
+
+/* The same while other threads are in the middle of everything, each lock of
+ * the pool being held by one of them now and then. */
+static void test_fork_while_in_use(void **state)
+{
+    struct crowd w = {
+        .pool = make_pool(BUDGET),
+        .seed = test_seed(),
+        .nsteps = test_rounds(40000),
+    };
+    pthread_t thread[NTHREADS];
+    pthread_t drainer;
+
+    (void)state;
+    CHECK_EQ(pthread_create(&drainer, NULL, drainer_main, &w), 0);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        CHECK_EQ(pthread_create(&thread[i], NULL, crowd_main, &w), 0);
+    for (unsigned i = 0; i < 30; i++)
+        fork_once(w.pool);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        pthread_join(thread[i], NULL);
+    atomic_store(&w.stop, true);
+    pthread_join(drainer, NULL);
+    CHECK_EQ(stat_of(w.pool).in_use_bytes, 0);
+    end(w.pool);
+}
+
+/* Threads end with full magazines while others empty them. */
+static void *passer_main(void *arg)
+{
+    fill_magazine(arg);
+    return NULL;
+}
+
+static void test_threads_end_while_emptied(void **state)
+{
+    struct crowd w = { .pool = make_pool(BUDGET) };
+    uint64_t rounds = test_rounds(100);
+    pthread_t thread[NTHREADS];
+    pthread_t drainer;
+
+    (void)state;
+    CHECK_EQ(pthread_create(&drainer, NULL, drainer_main, &w), 0);
+    for (uint64_t round = 0; round < rounds; round++) {
+        for (unsigned i = 0; i < NTHREADS; i++)
+            CHECK_EQ(pthread_create(&thread[i], NULL, passer_main, w.pool), 0);
+        for (unsigned i = 0; i < NTHREADS; i++)
+            pthread_join(thread[i], NULL);
+    }
+    atomic_store(&w.stop, true);
+    pthread_join(drainer, NULL);
+    CHECK_EQ(atomic_load(&w.pool->nmags), 0);
+    CHECK_EQ(in_magazines(w.pool), 0);
+    CHECK_EQ(stat_of(w.pool).in_use_bytes, 0);
+    end(w.pool);
 }
 
 int main(void)
@@ -443,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_two_pools),
         cmocka_unit_test(test_emptied_while_in_use),
         cmocka_unit_test(test_fork_with_full_magazines),
+        cmocka_unit_test(test_fork_while_in_use),
+        cmocka_unit_test(test_threads_end_while_emptied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

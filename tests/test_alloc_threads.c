@@ -33,6 +33,9 @@ struct shared {
     _Atomic uint64_t refused;
     _Atomic uint64_t taken;
     _Atomic int64_t held[QUIRE_SEG_CLASSES]; /* segments taken: the shadow */
+    pthread_mutex_t still; /* held while the account is looked at, and by who
+                              evicts without being one of the workers */
+    uint64_t nlowered;     /* times that the budget was; of its thread */
     uint64_t budget;
     uint64_t seed;
     uint64_t nsteps;
@@ -127,10 +130,12 @@ static void check_account(struct worker *w)
 
     pthread_barrier_wait(&sh->middle);
     if (w->id == 0) {
+        pthread_mutex_lock(&sh->still);
         (void)ra_mag_drain(sh->pool); /* or the sweeper may, between readings */
         ra_pool_stat(sh->pool, &st);
         for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
             CHECK_EQ(st.cls[i].in_use, atomic_load(&sh->held[i]));
+        pthread_mutex_unlock(&sh->still);
     }
     pthread_barrier_wait(&sh->middle);
 }
@@ -156,8 +161,12 @@ static void *work(void *arg)
                                           ? step / 2000
                                           : test_rand(&rand)) %
                            QUIRE_SEG_CLASSES;
-            quire_status rc = ra_seg_alloc(sh->pool, QUIRE_SEG_MIN << cls,
-                                           &seg);
+            /* any size that the class serves */
+            size_t nbytes = (QUIRE_SEG_MIN << cls) -
+                            test_rand_below(&rand, cls == 0 ? QUIRE_SEG_MIN
+                                                            : QUIRE_SEG_MIN
+                                                                  << (cls - 1));
+            quire_status rc = ra_seg_alloc(sh->pool, nbytes, &seg);
 
             if (rc == QUIRE_OK) {
                 atomic_fetch_add(&sh->held[cls], 1);
@@ -209,14 +218,49 @@ static void *watch_figures(void *arg)
     return NULL;
 }
 
-static void run_random_threads(uint64_t budget, bool background)
+/* Lower the budget and raise it again, all the time. From the moment that it
+ * was lowered nobody passes the new one. */
+static void *change_budget(void *arg)
+{
+    struct shared *sh = arg;
+    uint64_t rand = sh->seed;
+    struct quire_pool_stat st;
+
+    while (!atomic_load(&sh->stop)) {
+        uint64_t less = sh->budget / 4 +
+                        test_rand_below(&rand, sh->budget / 4 * 3);
+        quire_status rc;
+
+        pthread_mutex_lock(&sh->still); /* the callback gives segments back */
+        rc = ra_pool_set_budget(sh->pool, less);
+        pthread_mutex_unlock(&sh->still);
+        if (rc != QUIRE_OK) {
+            CHECK_EQ(rc, QUIRE_NOMEM);
+            atomic_fetch_add(&sh->refused, 1);
+            continue;
+        }
+        sh->nlowered++;
+        for (unsigned i = 0; i < 50; i++) {
+            ra_pool_stat(sh->pool, &st);
+            CHECK_EQ(st.budget_bytes, less);
+            CHECK(st.resident_bytes <= less);
+            sched_yield();
+        }
+        CHECK_OK(ra_pool_set_budget(sh->pool, sh->budget));
+    }
+    return NULL;
+}
+
+static void run_random_threads(uint64_t budget, bool background, bool changes)
 {
     static struct shared sh;
     struct worker w[NTHREADS];
     struct quire_pool_stat st;
     pthread_t watcher;
+    pthread_t changer;
 
     memset(&sh, 0, sizeof(sh));
+    CHECK_EQ(pthread_mutex_init(&sh.still, NULL), 0);
     sh.pool = make_pool_with(budget, background);
     sh.budget = budget;
     sh.seed = test_seed();
@@ -225,6 +269,8 @@ static void run_random_threads(uint64_t budget, bool background)
     CHECK_EQ(pthread_barrier_init(&sh.start, NULL, NTHREADS + 1), 0);
     CHECK_EQ(pthread_barrier_init(&sh.middle, NULL, NTHREADS), 0);
     CHECK_EQ(pthread_create(&watcher, NULL, watch_figures, &sh), 0);
+    if (changes)
+        CHECK_EQ(pthread_create(&changer, NULL, change_budget, &sh), 0);
     for (unsigned i = 0; i < NTHREADS; i++) {
         w[i] = (struct worker){ .sh = &sh, .id = i };
         CHECK_EQ(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
@@ -233,6 +279,11 @@ static void run_random_threads(uint64_t budget, bool background)
         CHECK_EQ(pthread_join(w[i].thread, NULL), 0);
     atomic_store(&sh.stop, true);
     CHECK_EQ(pthread_join(watcher, NULL), 0);
+    if (changes) {
+        CHECK_EQ(pthread_join(changer, NULL), 0);
+        CHECK(sh.nlowered > 0);
+    }
+    pthread_mutex_destroy(&sh.still);
     pthread_barrier_destroy(&sh.start);
     pthread_barrier_destroy(&sh.middle);
 
@@ -264,8 +315,15 @@ static void run_random_threads(uint64_t budget, bool background)
 static void test_random_threads(void **state)
 {
     (void)state;
-    run_random_threads(BUDGET, false);
-    run_random_threads(32 * MIB, true);
+    run_random_threads(BUDGET, false, false);
+    run_random_threads(32 * MIB, true, false);
+}
+
+/* The same while the budget changes, by which magazines come and go too. */
+static void test_budget_changes_under_load(void **state)
+{
+    (void)state;
+    run_random_threads(40 * MIB, true, true);
 }
 
 /* ---- many releases of one segment: one wins (RA-4) ---- */
@@ -508,6 +566,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_threads),
+        cmocka_unit_test(test_budget_changes_under_load),
         cmocka_unit_test(test_one_release_wins),
         cmocka_unit_test(test_empty_regions_have_one_owner),
         cmocka_unit_test(test_budget_under_contention),
