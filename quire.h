@@ -1138,8 +1138,8 @@ QUIRE_API quire_status quire_cache_create(
     struct quire_pool *pool, const struct quire_cache_options *opt,
     struct quire_cache **cache) QUIRE_MUST_CHECK;
 
-/* Removes every page (CLOSED). BUSY, and nothing done, while pages are pinned.
- * NULL is accepted. */
+/* Removes every page (CLOSED). BUSY, and nothing done but a census in the log,
+ * while pages are pinned. NULL is accepted. */
 QUIRE_API quire_status quire_cache_destroy(struct quire_cache *cache);
 
 /*
@@ -1183,6 +1183,21 @@ quire_cache_insert(struct quire_cache *cache, uint64_t key,
  * with its last pin. Returns QUIRE_OK; NOTFOUND. */
 QUIRE_API quire_status quire_cache_remove(struct quire_cache *cache,
                                           uint64_t key);
+
+/*
+ * Who holds what: a log line for each pinned page, with its key, kind, weight
+ * and number of pins, and in builds with assertions (DEBUG=1) with the tag and
+ * the thread of each pin. *npages, if npages is not NULL: how many pages.
+ * quire_cache_destroy() does the same when it meets pins. Returns QUIRE_OK;
+ * MISUSE.
+ */
+QUIRE_API quire_status quire_cache_census(struct quire_cache *cache,
+                                          uint64_t *npages) QUIRE_MUST_CHECK;
+
+/* The tag of the pins that this thread takes from now on; returns the one
+ * until now. NULL is none. The text is copied, up to 31 bytes of it, when a pin
+ * is taken. Builds without assertions ignore it and return NULL. */
+QUIRE_API const char *quire_cache_tag(const char *tag);
 
 QUIRE_API quire_status quire_cache_stat_get(
     struct quire_cache *cache, struct quire_cache_stat *st) QUIRE_MUST_CHECK;

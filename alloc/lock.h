@@ -34,6 +34,8 @@ enum ra_lock_rank {
     RA_RANK_RA_PRESSURE, /* alloc: which pressure callback is set */
     RA_RANK_RA_WAKE,     /* alloc: waking the sweeper */
     RA_RANK_RA_ROOM,     /* alloc: waking starved callers */
+    RA_RANK_PC_CENSUS,   /* cache: who holds pins, in debug builds; last, since
+                            pins are given back under any lock */
     RA_RANK_COUNT
 };
 

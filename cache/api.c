@@ -121,11 +121,13 @@ quire_status quire_cache_destroy(struct quire_cache *cache)
     if (rc != QUIRE_OK)
         return rc;
     pc_pinned_scan(pc_api_in(cache), &p);
-    if (p.npages + p.loading > 0)
+    if (p.npages + p.loading > 0) {
+        (void)pc_census(pc_api_in(cache), QUIRE_LOG_WARN);
         return ra_fail(QUIRE_BUSY,
                        "%" PRIu64 " pages of the cache are pinned, %" PRIu64
                        " loading",
                        p.npages, p.loading);
+    }
     (void)pc_cache_destroy(pc_api_in(cache), false);
     return QUIRE_OK;
 }
@@ -206,6 +208,24 @@ quire_status quire_cache_remove(struct quire_cache *cache, uint64_t key)
     if (rc != QUIRE_OK)
         return rc;
     return pc_remove(pc_api_in(cache), key);
+}
+
+const char *quire_cache_tag(const char *tag)
+{
+    return pc_tag(tag);
+}
+
+quire_status quire_cache_census(struct quire_cache *cache, uint64_t *npages)
+{
+    uint64_t n;
+    quire_status rc = pc_api_check(cache);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    n = pc_census(pc_api_in(cache), QUIRE_LOG_INFO);
+    if (npages != NULL)
+        *npages = n;
+    return QUIRE_OK;
 }
 
 quire_status quire_cache_stat_get(struct quire_cache *cache,

@@ -31,6 +31,7 @@ static uint64_t pc_pressure(void *arg, uint64_t nbytes)
 
 static void pc_locks_fini(struct pc_cache *c)
 {
+    pc_census_fini(&c->census);
     pthread_cond_destroy(&c->wake);
     ra_mutex_fini(&c->wake_lock);
     ra_mutex_fini(&c->free_lock);
@@ -126,6 +127,7 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
     ra_mutex_init(&c->free_lock, RA_RANK_PC_FREE);
     ra_mutex_init(&c->wake_lock, RA_RANK_PC_WAKE);
     ra_cond_init(&c->wake);
+    pc_census_init(&c->census);
     if (opt->background && !opt->synchronous) {
         rc = pc_evictor_start(c);
         if (rc != QUIRE_OK) {
@@ -165,22 +167,8 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     ra_pool_set_pressure(c->pool, NULL, NULL);
     n = atomic_load_explicit(&c->nused, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++) {
-        struct pc_frame *f = &c->frames[i];
-        /* relaxed: no other call runs */
-        pc_state s = atomic_load_explicit(&f->state, memory_order_relaxed);
-        uint64_t key = (s & PC_ST_ORPHAN) != 0
-                           ? f->gone_key
-                           : atomic_load_explicit(&f->key,
-                                                  memory_order_relaxed);
-
-        if (pc_state_pins(s) > 0) {
+        if (pc_census_line(c, i, QUIRE_LOG_ERROR, "closed with ")) {
             npinned++;
-            ra_log_line(&c->opt.log, QUIRE_LOG_ERROR,
-                        "cache: closed with key %llu pinned %llu times%s%s",
-                        (unsigned long long)key,
-                        (unsigned long long)pc_state_pins(s),
-                        (s & PC_ST_ORPHAN) != 0 ? ", removed" : "",
-                        (s & PC_ST_LOADING) != 0 ? ", loading" : "");
             continue;
         }
         pc_frame_detach(c, i, QUIRE_CAUSE_CLOSED, true, false);

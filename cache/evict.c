@@ -198,7 +198,9 @@ static void pc_frame_leave(struct pc_cache *c, uint32_t frame)
     QUIRE_ASSERT(pc_state_pins(s) == 0);
     if ((s & PC_ST_FAILED) != 0)
         return; /* there never was a page */
-    pc_evict_callback(c, f->gone_key, &page, pc_state_cause(s));
+    pc_evict_callback(c,
+                      atomic_load_explicit(&f->gone_key, memory_order_relaxed),
+                      &page, pc_state_cause(s));
     atomic_fetch_sub_explicit(&c->gone_bytes, page.weight_bytes,
                               memory_order_relaxed);
     atomic_fetch_sub_explicit(&c->charged_bytes, page.weight_bytes,

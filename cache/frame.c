@@ -110,6 +110,7 @@ void pc_unpin(struct pc_cache *cache, uint32_t frame)
         pc_misuse(cache, frame, "unpin of");
         return;
     }
+    pc_census_unpin(cache, frame); /* before it may be another's */
     pc_frame_unpin(cache, frame);
 }
 
@@ -133,6 +134,7 @@ void pc_repin(struct pc_cache *cache, uint32_t frame)
          * and keeps it; an orphan too may be pinned once more that way */
     } while (!atomic_compare_exchange_weak_explicit(
         &f->state, &s, s + 1, memory_order_relaxed, memory_order_relaxed));
+    pc_census_pin(cache, frame);
 }
 
 bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
@@ -153,7 +155,9 @@ bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
     /* Ours to take apart, by the pin in `next`. relaxed: nobody else writes
      * the key now, and a section that begins after the grace period that is
      * to come sees it cleared. */
-    f->gone_key = atomic_load_explicit(&f->key, memory_order_relaxed);
+    atomic_store_explicit(&f->gone_key,
+                          atomic_load_explicit(&f->key, memory_order_relaxed),
+                          memory_order_relaxed);
     atomic_store_explicit(&f->key, PC_KEY_NONE, memory_order_relaxed);
     if ((s & PC_ST_LOADING) == 0) {
         /* relaxed, both: figures. A loading page is not yet in them; its
@@ -171,7 +175,9 @@ bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
 
 void pc_frame_forget(struct pc_cache *c, uint32_t frame, bool locked)
 {
-    uint64_t key = c->frames[frame].gone_key;
+    /* relaxed: ours, or came with the pin */
+    uint64_t key = atomic_load_explicit(&c->frames[frame].gone_key,
+                                        memory_order_relaxed);
     struct ra_mutex *stripe = pc_stripe_of(c, key);
 
     if (!locked)

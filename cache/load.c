@@ -136,7 +136,10 @@ bool pc_pin_frame(struct pc_cache *cache, uint32_t frame, uint64_t key)
         atomic_load_explicit(&cache->frames[frame].key, memory_order_relaxed) !=
             key)
         return false;
-    return pc_frame_pin(cache, frame, key, false, &s);
+    if (!pc_frame_pin(cache, frame, key, false, &s))
+        return false;
+    pc_census_pin(cache, frame);
+    return true;
 }
 
 /* Enter a claimed frame under `key`: in the table, then to be found. Under the
@@ -451,6 +454,7 @@ quire_status pc_pin(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     *payload = atomic_load_explicit(&cache->frames[at].payload,
                                     memory_order_relaxed);
     *frame = at;
+    pc_census_pin(cache, at);
     return QUIRE_OK;
 }
 

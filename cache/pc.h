@@ -132,6 +132,24 @@ uint64_t pc_evict(struct pc_cache *cache, uint64_t nbytes);
 void pc_reclaim(struct pc_cache *cache);
 
 uint64_t pc_pinned_pages(struct pc_cache *cache);
+
+/* Log each pinned page; in builds with assertions with who pinned it. How many
+ * there are. Takes no lock of rank below PC_CENSUS. */
+uint64_t pc_census(struct pc_cache *cache, quire_log_level level);
+
+/* Name the pins that this thread takes from now on, for pc_census(); the name
+ * until now. NULL: none. The text is copied with each pin. Builds without
+ * assertions ignore it. */
+#if QUIRE_DEBUG >= 1
+const char *pc_tag(const char *tag);
+#else
+static inline const char *pc_tag(const char *tag)
+{
+    (void)tag;
+    return NULL;
+}
+#endif
+
 void pc_stat(struct pc_cache *cache, struct quire_cache_stat *st);
 
 /* Verify every invariant of cache/README.md by number; false and a log line

@@ -143,8 +143,9 @@ struct pc_frame {
      * cleared; of a FAILED frame: its struct pc_load. */
     void *_Atomic payload;
     /* The key of an ORPHAN or LIMBO frame; written by whoever detached it,
-     * with its pin, read by the reclaimer. */
-    uint64_t gone_key;
+     * with its pin, read by the reclaimer. Atomic since a census looks at any
+     * time. */
+    _Atomic uint64_t gone_key;
     /* Bytes charged; 0: no page. Written as `payload`; atomic since statistics
      * look at any time. */
     _Atomic uint32_t weight;
@@ -231,6 +232,66 @@ uint64_t pc_table_count(const struct pc_table *t, uint64_t *overflows);
 /* How many overflow counters the word of `key` and `frame` is in; -1: it is
  * not in the table. Quiescent. */
 int64_t pc_table_depth(const struct pc_table *t, uint64_t key, uint32_t frame);
+
+/* ---- who holds pins (census.c) ---- */
+
+/* Builds with assertions note it, but for the thread sanitizer's. */
+#if defined(__SANITIZE_THREAD__)
+#define PC_CENSUS 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PC_CENSUS 0
+#endif
+#endif
+#ifndef PC_CENSUS
+#define PC_CENSUS (QUIRE_DEBUG >= 1)
+#endif
+
+struct pc_cache;
+
+#if PC_CENSUS
+#define PC_HOLDERS 1024u /* pins that are noted; those beyond are counted */
+#define PC_TAG_CAP 32u   /* bytes of a tag, with the final 0 */
+
+/* A pin; under pc_census.lock. */
+struct pc_holder {
+    uint32_t frame;
+    uint32_t next; /* index + 1, 0 at the end: of its list, or free */
+    uint32_t tid;  /* as the kernel numbers threads */
+    char tag[PC_TAG_CAP];
+};
+
+struct pc_census {
+    struct ra_mutex lock; /* rank PC_CENSUS */
+    uint32_t free;        /* index + 1 of the first free note; under lock */
+    uint32_t list[256];   /* by frame: index + 1 of the newest; under lock */
+    uint64_t lost;        /* pins that were not noted; under lock */
+    struct pc_holder holder[PC_HOLDERS];
+};
+
+void pc_census_init(struct pc_census *s);
+void pc_census_fini(struct pc_census *s);
+
+/* This thread has taken a pin of `frame`, or is about to give one back. */
+void pc_census_pin(struct pc_cache *c, uint32_t frame);
+void pc_census_unpin(struct pc_cache *c, uint32_t frame);
+#else
+#define pc_census_init(s) ((void)0)
+#define pc_census_fini(s) ((void)0)
+#define pc_census_pin(c, frame) ((void)(c), (void)(frame))
+#define pc_census_unpin(c, frame) ((void)(c), (void)(frame))
+#endif
+
+/* Who holds `frame`: ": by ...", or nothing if it is not known. */
+void pc_census_text(struct pc_cache *c, uint32_t frame, char *buf, size_t cap);
+
+/* Pins that were not noted. */
+uint64_t pc_census_lost(struct pc_cache *c);
+
+/* A log line about `frame`, which begins with `begin`; false, and none, if it
+ * is not pinned. */
+bool pc_census_line(struct pc_cache *c, uint32_t frame, quire_log_level level,
+                    const char *begin);
 
 /* ---- the cache ---- */
 
@@ -333,6 +394,9 @@ struct pc_cache {
     _Atomic uint64_t nwaits;
     _Atomic uint64_t misuses;
     _Atomic uint64_t background_evicted;
+#if PC_CENSUS
+    struct pc_census census;
+#endif
 };
 
 /* What this thread is doing; owner thread. */

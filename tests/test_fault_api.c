@@ -1038,6 +1038,26 @@ static void on_cache_unpin(struct fault_env *e)
     CHECK_EQ(s.removed, 2); /* this one, and that of the settling */
 }
 
+static void on_cache_census(struct fault_env *e)
+{
+    struct shelf s;
+    struct quire_pin pin;
+    uint64_t n;
+
+    shelf_make(e, &s);
+    fault_env_arm(e);
+    (void)quire_cache_tag("census");
+    CHECK_OK(quire_cache_census(s.cache, &n));
+    CHECK_EQ(n, 0);
+    if (fault_saw(e, quire_cache_pin(s.cache, 1, NULL, NULL, &pin))) {
+        CHECK_OK(quire_cache_census(s.cache, &n));
+        CHECK_EQ(n, 1);
+        quire_cache_unpin(s.cache, &pin);
+    }
+    (void)quire_cache_tag(NULL);
+    shelf_settle(e, &s);
+}
+
 static void on_cache_enter(struct fault_env *e)
 {
     struct shelf s;
@@ -1383,6 +1403,8 @@ static const struct row rows[] = {
     ROW(quire_cache_destroy, cache_destroy, NULL, SURE, false),
     ROW(quire_cache_pin, cache_pin, NULL, MAY, false),
     ROW(quire_cache_unpin, cache_unpin, NULL, SURE, false),
+    ROW(quire_cache_census, cache_census, NULL, MAY, false),
+    ROW(quire_cache_tag, cache_census, NULL, MAY, false),
     ROW(quire_cache_enter, cache_enter, NULL, SURE, false),
     ROW(quire_cache_exit, cache_enter, NULL, SURE, false),
     ROW(quire_cache_get, cache_get, NULL, SURE, false),

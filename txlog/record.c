@@ -293,6 +293,7 @@ static quire_status plain_hold(struct quire_txn *txn, struct tr_tree *tree,
                                const struct pg_ref *ref, struct tr_leaf *held,
                                struct quire_val *bytes)
 {
+    const char *tag;
     quire_status rc;
 
     if (ref->intent) {
@@ -301,7 +302,9 @@ static quire_status plain_hold(struct quire_txn *txn, struct tr_tree *tree,
         held->img = tr_log_image(tree->log, ref->id);
         held->pinned = false;
     } else {
+        tag = pc_tag("large value");
         rc = tr_page_pin(&txn->db->env, ref, NULL, &held->img, &held->frame);
+        (void)pc_tag(tag);
         if (rc != QUIRE_OK)
             return rc;
         held->pinned = true;

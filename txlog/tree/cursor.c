@@ -281,9 +281,12 @@ unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
 void tr_cursor_save(const struct tr_cursor *cur, struct tr_cursor *saved,
                     void *key)
 {
+    const char *tag = pc_tag("saved cursor");
+
     *saved = *cur;
     if (saved->leaf.pinned)
         pc_repin(cur->tree->env->cache, saved->leaf.frame);
+    (void)pc_tag(tag);
     memcpy(key, cur->key_buf, cur->key_len);
 }
 

@@ -122,13 +122,16 @@ static bool find_fast(struct tr_tree *tree, enum tr_where where,
                       const void *key, size_t key_len, struct tr_leaf *leaf)
 {
     const struct pg_image *img;
+    const char *tag;
     uint32_t frame;
     bool pinned;
     pg_id id;
 
     pc_read_enter();
     img = leaf_resident(tree, where, key, key_len, &frame, &id);
+    tag = pc_tag("look-up");
     pinned = img != NULL && pc_pin_frame(tree->env->cache, frame, id);
+    (void)pc_tag(tag);
     pc_read_exit();
     if (!pinned)
         return false;
@@ -146,6 +149,7 @@ static bool find_fast(struct tr_tree *tree, enum tr_where where,
 static quire_status page_hold(struct tr_tree *tree, const struct pg_ref *ref,
                               pc_hint *hint, struct tr_leaf *page)
 {
+    const char *tag;
     quire_status rc;
 
     if (ref->intent) {
@@ -154,7 +158,9 @@ static quire_status page_hold(struct tr_tree *tree, const struct pg_ref *ref,
         page->pinned = false;
         return QUIRE_OK;
     }
+    tag = pc_tag("look-up");
     rc = tr_page_pin(tree->env, ref, hint, &page->img, &page->frame);
+    (void)pc_tag(tag);
     page->pinned = rc == QUIRE_OK;
     return rc;
 }

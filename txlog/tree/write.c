@@ -182,6 +182,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     uint8_t enc[PG_REF_BYTES_MAX];
     struct quire_val val, key, lower, upper, mine;
     struct pg_ref ref;
+    const char *tag;
     uint32_t frame;
     bool found, pinned = false;
     quire_status rc;
@@ -205,7 +206,9 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     page = tr_log_image(log, parent);
     slot = pg_image_seek(page, key.data, key.size, &found); /* may have moved */
     QUIRE_ASSERT(found);
+    tag = pc_tag("writer");
     rc = tr_page_pin(tree->env, &ref, NULL, &img, &frame);
+    (void)pc_tag(tag);
     if (rc != QUIRE_OK)
         return rc;
     pinned = true;
@@ -262,6 +265,7 @@ static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
     const struct pg_image *img;
     struct pg_ref ref = tree->root;
     struct quire_val upper;
+    const char *tag;
     uint32_t frame;
     void *seg;
     quire_status rc;
@@ -291,7 +295,9 @@ static quire_status enter_root(struct tr_tree *tree, uint64_t *no)
         root_is_intent(tree, *no);
         return QUIRE_OK;
     }
+    tag = pc_tag("writer");
     rc = tr_page_pin(tree->env, &ref, &tree->root_hint, &img, &frame);
+    (void)pc_tag(tag);
     if (rc != QUIRE_OK)
         return rc;
     if (img->lower_len != 0 || pg_image_upper(img, &upper))
