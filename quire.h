@@ -1231,7 +1231,8 @@ QUIRE_API quire_status quire_pool_destroy(struct quire_pool *pool);
  *
  * Returns: QUIRE_OK and *seg; INVAL (size); NOMEM: the budget, after sweeping,
  *          asking the pressure callback, and waiting at most 50 ms for what
- *          other threads give back; or the system.
+ *          other threads give back; or the system. MISUSE inside a read
+ *          section (quire_cache_enter()).
  * Context: any thread. Inside the pressure callback it fails at once.
  */
 QUIRE_API quire_status quire_pool_alloc(struct quire_pool *pool, size_t nbytes,

@@ -443,6 +443,8 @@ quire_status ra_pool_set_budget(struct ra_pool *pool, uint64_t budget_bytes)
     uint64_t now;
     bool ok;
 
+    if (ra_sections > 0)
+        return ra_room_in_section();
     if (budget_bytes < QUIRE_BUDGET_MIN || budget_bytes > pool->virtual_limit)
         return ra_pool_inval("budget_bytes", budget_bytes,
                              "8 MiB to the limit on mapped bytes");

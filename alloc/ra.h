@@ -104,6 +104,14 @@ void ra_nowait_enter(void);
 void ra_nowait_exit(void);
 bool ra_nowait(void);
 
+/*
+ * How many read sections this thread is in (the cache's; its functions count
+ * them). Nothing may wait inside one, so nothing is allocated there:
+ * QUIRE_MISUSE. initial-exec: one load.
+ */
+extern _Thread_local uint32_t ra_sections
+    __attribute__((tls_model("initial-exec")));
+
 /* As quire_pool_set_budget(). */
 quire_status ra_pool_set_budget(struct ra_pool *pool,
                                 uint64_t budget_bytes) QUIRE_MUST_CHECK;

@@ -428,6 +428,9 @@ void ra_room_set_caps(struct ra_pool *pool);
 quire_status ra_room_fail(struct ra_pool *pool, const struct ra_why *why,
                           const char *what, size_t nbytes);
 
+/* The answer to an allocation where ra_sections isn't 0: MISUSE. */
+quire_status ra_room_in_section(void) __attribute__((cold));
+
 /* Is this thread inside a pressure callback? */
 bool ra_room_in_pressure(void);
 

@@ -42,6 +42,7 @@
 
 #define RA_WAIT_PARTS 8 /* of the time that one waits at most */
 
+_Thread_local uint32_t ra_sections;
 static _Thread_local unsigned ra_nowait_depth;
 static _Thread_local unsigned ra_pressure_depth; /* callbacks on this stack */
 
@@ -59,6 +60,11 @@ void ra_nowait_exit(void)
 bool ra_nowait(void)
 {
     return ra_nowait_depth > 0;
+}
+
+quire_status ra_room_in_section(void)
+{
+    return ra_fail(QUIRE_MISUSE, "an allocation inside a read section");
 }
 
 bool ra_room_in_pressure(void)

@@ -83,6 +83,10 @@ quire_status ra_seg_alloc(struct ra_pool *pool, size_t nbytes, void **seg)
 {
     struct ra_class *c = ra_seg_class(pool, nbytes);
 
+    if (QUIRE_UNLIKELY(ra_sections > 0)) { /* RA-8 */
+        *seg = NULL;
+        return ra_room_in_section();
+    }
     *seg = ra_seg_take_near(c);
     if (QUIRE_LIKELY(*seg != NULL))
         return QUIRE_OK;
@@ -118,8 +122,11 @@ void *ra_seg_try(struct ra_pool *pool, size_t nbytes)
 {
     struct ra_class *c = ra_seg_class(pool, nbytes);
     struct ra_why why;
-    void *seg = ra_seg_take_near(c);
+    void *seg;
 
+    if (QUIRE_UNLIKELY(ra_sections > 0)) /* RA-8 */
+        return NULL;
+    seg = ra_seg_take_near(c);
     return seg != NULL ? seg : ra_seg_take(c, false, &why);
 }
 

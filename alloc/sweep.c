@@ -280,6 +280,8 @@ uint64_t ra_sweep_run(struct ra_pool *pool, uint64_t want, bool whole_only)
 
 uint64_t ra_pool_sweep(struct ra_pool *pool)
 {
+    if (ra_sections > 0)
+        return 0;             /* it may wait for another sweep (RA-8) */
     (void)ra_mag_drain(pool); /* what they hold is free */
     return ra_sweep_run(pool, UINT64_MAX, false);
 }

@@ -76,6 +76,8 @@ quire_status ra_table_alloc(struct ra_pool *pool, size_t nbytes, void **mem)
 
     QUIRE_ASSERT(nbytes > 0);
     *mem = NULL;
+    if (ra_sections > 0) /* RA-8 */
+        return ra_room_in_section();
     nbytes = (size_t)ra_round_up(nbytes, RA_OS_PAGE);
     /* What can never fit is refused before anything is swept or evicted. */
     if (nbytes < asked || nbytes > ra_pool_budget(pool))

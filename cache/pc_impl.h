@@ -401,7 +401,6 @@ struct pc_cache {
 
 /* What this thread is doing; owner thread. */
 struct pc_thread {
-    uint32_t read_depth;   /* read sections entered */
     uint32_t reclaiming;   /* 1: holds a `reclaim` lock, or runs a callback */
     uint32_t hits_hint;    /* towards the next sample of hits by hint */
     uint32_t hits_table;   /* ... and by table */

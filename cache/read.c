@@ -2,10 +2,10 @@
  * read.c - read sections and grace periods.
  *
  * A read section is one of urcu-bp, which needs no registration: a thread's
- * first section enters it in liburcu's list. The depth is counted here too, in
- * every build, so that a call that may wait can refuse to be made inside a
- * section (PC-4): waiting there for anything that waits for a grace period
- * would never end.
+ * first section enters it in liburcu's list. The depth is counted too, in every
+ * build, so that a call that may wait can refuse to be made inside a section
+ * (PC-4): waiting there for anything that waits for a grace period would never
+ * end. The count is the allocator's (ra_sections), whose calls refuse as well.
  *
  * The thread sanitizer does not see the order that liburcu makes, since that
  * is not instrumented. What it has to know is that everything done in a
@@ -47,16 +47,16 @@ _Thread_local struct pc_thread pc_self;
 
 void pc_read_enter(void)
 {
-    if (pc_self.read_depth++ == 0)
+    if (ra_sections++ == 0)
         urcu_bp_read_lock();
 }
 
 void pc_read_exit(void)
 {
-    QUIRE_ASSERT(pc_self.read_depth > 0);
-    if (pc_self.read_depth == 0)
+    QUIRE_ASSERT(ra_sections > 0);
+    if (ra_sections == 0)
         return; /* misuse: there is no section to end */
-    if (--pc_self.read_depth == 0) {
+    if (--ra_sections == 0) {
         PC_TSAN_SECTION_ENDS();
         urcu_bp_read_unlock();
     }
@@ -64,7 +64,7 @@ void pc_read_exit(void)
 
 bool pc_read_inside(void)
 {
-    return pc_self.read_depth > 0;
+    return ra_sections > 0;
 }
 
 void pc_grace(void)

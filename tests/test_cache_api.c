@@ -164,9 +164,12 @@ static void test_misuse_of_sections(void **state)
     struct quire_cache *cache;
     struct quire_pin pin;
     struct api a;
+    void *held;
+    void *seg = &a;
 
     (void)state;
     api_init(&a);
+    CHECK_OK(quire_pool_alloc(a.pool, 1, &held));
     quire_cache_exit(a.cache); /* of no section: ignored */
     CHECK(quire_cache_get(a.cache, 1, NULL) == NULL);
     CHECK(strstr(quire_error_detail(), "outside") != NULL);
@@ -178,7 +181,14 @@ static void test_misuse_of_sections(void **state)
     CHECK_STATUS(quire_cache_remove(a.cache, 1), QUIRE_MISUSE);
     CHECK_STATUS(quire_cache_destroy(a.cache), QUIRE_MISUSE);
     CHECK_STATUS(quire_cache_create(a.pool, &a.opt, &cache), QUIRE_MISUSE);
+    /* of any pool, whatever caches there are */
+    CHECK_STATUS(quire_pool_alloc(a.pool, 1, &seg), QUIRE_MISUSE);
+    CHECK(seg == NULL);
+    CHECK_STATUS(quire_pool_set_budget(a.pool, QUIRE_BUDGET_MIN), QUIRE_MISUSE);
+    CHECK_OK(quire_pool_free(a.pool, held)); /* waits for nothing */
     quire_cache_exit(a.cache);
+    CHECK_OK(quire_pool_alloc(a.pool, 1, &seg));
+    CHECK_OK(quire_pool_free(a.pool, seg));
     CHECK_EQ(a.env.loads, 0);
     api_fini(&a);
 }

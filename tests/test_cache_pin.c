@@ -534,6 +534,26 @@ static void test_misuse_inside_a_read_section(void **state)
     CHECK(pc_pin_frame(e.cache,
                        pc_table_find(&e.cache->table, e.cache->frames, 5), 5));
     pc_unpin(e.cache, 0);
+    {
+        static const size_t two[] = { 1, QUIRE_SEG_MAX };
+        void *segs[ARRAY_LEN(two)] = { &e, &e };
+        void *mem = &e;
+
+        CHECK_CASE("allocating");
+        CHECK_STATUS(ra_seg_alloc(e.pool, 1, &mem), QUIRE_MISUSE);
+        CHECK(mem == NULL);
+        CHECK(strstr(quire_error_detail(), "read section") != NULL);
+        CHECK_STATUS(ra_seg_alloc_many(e.pool, two, ARRAY_LEN(two), segs),
+                     QUIRE_MISUSE);
+        CHECK(segs[0] == NULL && segs[1] == NULL);
+        mem = &e;
+        CHECK_STATUS(ra_table_alloc(e.pool, 1, &mem), QUIRE_MISUSE);
+        CHECK(mem == NULL);
+        CHECK(ra_seg_try(e.pool, 1) == NULL);
+        CHECK_STATUS(ra_pool_set_budget(e.pool, 2 * QUIRE_BUDGET_MIN),
+                     QUIRE_MISUSE);
+        CHECK_EQ(ra_pool_sweep(e.pool), 0);
+    }
     pc_read_exit();
     CHECK(!pc_read_inside());
     CHECK(env_resident(&e, 5));
