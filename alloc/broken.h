@@ -28,6 +28,7 @@ enum ra_broken {
     RA_BROKEN_INCARNATION,   /* recovery does not raise the incarnation */
     RA_BROKEN_NO_KILL,       /* a batch that failed stays on disk */
     RA_BROKEN_NO_POISON,     /* a failed sync is tried again */
+    RA_BROKEN_SYNC_LATE, /* what is written during a sync counts as synced */
     RA_BROKEN_KINDS
 };
 

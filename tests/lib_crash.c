@@ -82,10 +82,11 @@ struct crash_handle {
 };
 
 struct crash_rec {
-    struct quire_io io;                                 /* immutable */
-    const struct quire_io *inner;                       /* immutable */
-    void (*hook)(void *arg, bool sync, size_t written); /* immutable */
-    void *hook_arg;                                     /* immutable */
+    struct quire_io io;           /* immutable */
+    const struct quire_io *inner; /* immutable */
+    void (*hook)(void *arg, enum crash_call call,
+                 size_t written); /* likewise */
+    void *hook_arg;               /* immutable */
     pthread_mutex_t lock;
     struct crash_event *events; /* under lock */
     uint64_t nevents;           /* under lock */
@@ -118,10 +119,11 @@ static uint64_t crash_add_locked(struct crash_rec *rec, struct crash_event ev)
     return at;
 }
 
-static void crash_call_hook(struct crash_rec *rec, bool sync, size_t written)
+static void crash_call_hook(struct crash_rec *rec, enum crash_call call,
+                            size_t written)
 {
     if (rec->hook != NULL)
-        rec->hook(rec->hook_arg, sync, written);
+        rec->hook(rec->hook_arg, call, written);
 }
 
 static char *crash_strdup(const char *s)
@@ -229,7 +231,7 @@ static ssize_t crash_io_pwritev(void *ctx, void *file, const struct iovec *iov,
                               .off = off };
     ssize_t n;
 
-    crash_call_hook(rec, false, 0);
+    crash_call_hook(rec, CRASH_BEFORE_WRITE, 0);
     n = rec->inner->pwritev(rec->inner->ctx, h->inner, iov, iovcnt, off);
     if (n <= 0)
         return n;
@@ -244,7 +246,7 @@ static ssize_t crash_io_pwritev(void *ctx, void *file, const struct iovec *iov,
         ev.len += part;
     }
     crash_add_locked(rec, ev);
-    crash_call_hook(rec, false, (size_t)n);
+    crash_call_hook(rec, CRASH_AFTER_WRITE, (size_t)n);
     return n;
 }
 
@@ -256,8 +258,9 @@ static int crash_io_sync(void *ctx, void *file)
     uint64_t begin;
     int rc;
 
-    crash_call_hook(rec, true, 0);
+    crash_call_hook(rec, CRASH_BEFORE_SYNC, 0);
     begin = crash_add_locked(rec, ev);
+    crash_call_hook(rec, CRASH_DURING_SYNC, 0);
     rc = rec->inner->sync(rec->inner->ctx, h->inner);
 
     if (rc == -EINTR) /* it will be called again */
@@ -461,7 +464,8 @@ struct crash_figures crash_rec_figures(struct crash_rec *rec)
 }
 
 void crash_rec_hook(struct crash_rec *rec,
-                    void (*fn)(void *arg, bool sync, size_t written), void *arg)
+                    void (*fn)(void *arg, enum crash_call call, size_t written),
+                    void *arg)
 {
     rec->hook = fn;
     rec->hook_arg = arg;

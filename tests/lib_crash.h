@@ -49,11 +49,19 @@ void crash_rec_destroy(struct crash_rec *rec);
 const struct quire_io *crash_rec_io(struct crash_rec *rec);
 void crash_mark(struct crash_rec *rec, enum crash_mark mark, quire_rev rev);
 
-/* Call `fn` before each write and sync, and after each write with what it has
+/* Where a recorder calls its hook. */
+enum crash_call {
+    CRASH_BEFORE_WRITE,
+    CRASH_AFTER_WRITE,
+    CRASH_BEFORE_SYNC,
+    CRASH_DURING_SYNC, /* it covers nothing that is written from here on */
+};
+
+/* Call `fn` at each write and sync, after a write with the bytes that it has
  * written, in the thread that makes it and with no lock held: it may wait. Set
  * while nothing is recorded. */
 void crash_rec_hook(struct crash_rec *rec,
-                    void (*fn)(void *arg, bool sync, size_t written),
+                    void (*fn)(void *arg, enum crash_call call, size_t written),
                     void *arg);
 
 /* A number that is the same for equal recordings. */

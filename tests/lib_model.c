@@ -823,16 +823,16 @@ quire_status twin_begin(struct twin *t)
     if (rc != QUIRE_OK)
         CHECK(t->txn == NULL);
     else
-        CHECK_EQ(quire_txn_rev(t->txn), t->published);
+        CHECK_EQ(quire_txn_rev(t->txn), t->tried);
     if (rc == QUIRE_POISONED)
         t->poisoned = true;
     t->nopen = 0;
     return rc;
 }
 
-/* The store's handle of `name`, opened once in each transaction. */
-static quire_status twin_tree(struct twin *t, const char *name, unsigned flags,
-                              struct quire_tree **tree)
+/* Opened once in each transaction. */
+quire_status twin_tree(struct twin *t, const char *name, unsigned flags,
+                       struct quire_tree **tree)
 {
     quire_status rc;
 
@@ -865,6 +865,17 @@ quire_status twin_tree_create(struct twin *t, const char *name)
     return rc;
 }
 
+/* `name` is no more the name of the tree that was opened by it. */
+static void twin_tree_gone(struct twin *t, const char *name)
+{
+    for (unsigned i = 0; i < t->nopen; i++) {
+        if (strcmp(t->open[i].name, name) == 0) {
+            t->open[i] = t->open[--t->nopen];
+            break;
+        }
+    }
+}
+
 quire_status twin_tree_drop(struct twin *t, const char *name)
 {
     quire_status rc = quire_tree_drop(t->txn, name);
@@ -874,12 +885,22 @@ quire_status twin_tree_drop(struct twin *t, const char *name)
     if (rc != QUIRE_OK)
         return rc;
     model_tree_drop(t->model, name);
-    for (unsigned i = 0; i < t->nopen; i++) {
-        if (strcmp(t->open[i].name, name) == 0) {
-            t->open[i] = t->open[--t->nopen];
-            break;
-        }
-    }
+    twin_tree_gone(t, name);
+    return QUIRE_OK;
+}
+
+quire_status twin_tree_rename(struct twin *t, const char *name, const char *to)
+{
+    quire_status rc = quire_tree_rename(t->txn, name, to);
+
+    if (rc == QUIRE_OK || rc == QUIRE_NOTFOUND)
+        CHECK_EQ(rc == QUIRE_OK, model_tree_exists(t->model, name));
+    if (rc == QUIRE_OK || rc == QUIRE_EXISTS)
+        CHECK_EQ(rc == QUIRE_EXISTS, model_tree_exists(t->model, to));
+    if (rc != QUIRE_OK)
+        return rc;
+    model_tree_rename(t->model, name, to);
+    twin_tree_gone(t, name); /* the handle is valid, its name another */
     return QUIRE_OK;
 }
 
@@ -904,12 +925,8 @@ quire_status twin_put(struct twin *t, const char *name,
     return rc;
 }
 
-quire_status twin_put_gen(struct twin *t, const char *name, const void *key,
-                          size_t key_len, size_t len, uint64_t *rand)
+struct quire_val twin_gen_val(struct twin *t, size_t len, uint64_t *rand)
 {
-    struct quire_val k = { key, key_len };
-    struct quire_val v;
-
     if (len > t->buf_cap) {
         free(t->buf);
         t->buf_cap = len;
@@ -917,8 +934,15 @@ quire_status twin_put_gen(struct twin *t, const char *name, const void *key,
         CHECK(t->buf != NULL);
     }
     gen_bytes(rand, t->buf, len);
-    v.data = t->buf;
-    v.size = len;
+    return (struct quire_val){ t->buf, len };
+}
+
+quire_status twin_put_gen(struct twin *t, const char *name, const void *key,
+                          size_t key_len, size_t len, uint64_t *rand)
+{
+    struct quire_val k = { key, key_len };
+    struct quire_val v = twin_gen_val(t, len, rand);
+
     return twin_put(t, name, &k, &v, 0);
 }
 
@@ -1030,6 +1054,30 @@ quire_status twin_commit(struct twin *t, unsigned flags)
         model_abort(t->model);
     }
     return rc;
+}
+
+struct quire_txn *twin_give(struct twin *t)
+{
+    struct quire_txn *txn = t->txn;
+
+    CHECK(txn != NULL);
+    t->txn = NULL;
+    t->nopen = 0;
+    t->tried = model_commit(t->model);
+    return txn;
+}
+
+void twin_given(struct twin *t, unsigned flags, quire_rev rev, quire_status rc)
+{
+    if (rc != QUIRE_OK) {
+        CHECK(rc == QUIRE_UNDECIDED || rc == QUIRE_POISONED);
+        t->poisoned = true;
+        return;
+    }
+    CHECK(rev == t->published + 1 && rev <= t->tried);
+    t->published = rev;
+    if ((flags & QUIRE_NOSYNC) == 0)
+        t->acked = rev;
 }
 
 quire_status twin_sync(struct twin *t)

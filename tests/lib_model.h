@@ -186,6 +186,9 @@ void twin_fini(struct twin *t); /* the model; the store must be closed */
 quire_status twin_open(struct twin *t, const char *path,
                        const struct quire_options *opt);
 quire_status twin_begin(struct twin *t);
+/* The handle of tree `name` in the transaction, NULL for the default tree. */
+quire_status twin_tree(struct twin *t, const char *name, unsigned flags,
+                       struct quire_tree **tree);
 quire_status twin_put(struct twin *t, const char *tree,
                       const struct quire_val *key, const struct quire_val *val,
                       unsigned flags);
@@ -195,15 +198,28 @@ quire_status twin_get(struct twin *t, const char *tree,
                       const struct quire_val *key);
 quire_status twin_tree_create(struct twin *t, const char *tree);
 quire_status twin_tree_drop(struct twin *t, const char *tree);
+quire_status twin_tree_rename(struct twin *t, const char *tree, const char *to);
 quire_status twin_set_meta(struct twin *t, const char *tree,
                            const struct quire_val *meta);
 quire_status twin_commit(struct twin *t, unsigned flags);
 quire_status twin_sync(struct twin *t);
 void twin_abort(struct twin *t);
+
+/*
+ * A commit that another thread makes: twin_give() hands the transaction over,
+ * and what it has changed becomes revision t->tried; the next transaction can
+ * be begun as soon as the store gives it its turn. When the commit has
+ * returned, twin_given() is told so: in the order of the revisions.
+ */
+struct quire_txn *twin_give(struct twin *t);
+void twin_given(struct twin *t, unsigned flags, quire_rev rev, quire_status rc);
+
 /* Close; fails the test when anything was held. */
 quire_status twin_close(struct twin *t);
 
-/* A put of a generated value of `len` bytes. */
+/* A generated value of `len` bytes, valid until the next one. */
+struct quire_val twin_gen_val(struct twin *t, size_t len, uint64_t *rand);
+/* A put of such a value. */
 quire_status twin_put_gen(struct twin *t, const char *tree, const void *key,
                           size_t key_len, size_t len, uint64_t *rand);
 

@@ -6,6 +6,10 @@
  * the thread that runs the trace: at seeded commits its zeros are written
  * between the commit's write and its sync, else after the commit; and it is
  * always waited for before the next one, whose blocks it may be in the way of.
+ *
+ * So would the threads of commits under way together. They are a *crew*: each
+ * is given its transaction when the one before has been written, and syncs begin
+ * and end when the thread that runs the trace says so.
  */
 #include "tests/lib_trace.h"
 
@@ -203,6 +207,126 @@ const struct trace trace_table[] = {
       .nosync = 2,
       .reopen = 5,
       .weight = 2 },
+    { .name = "savepoints",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 20,
+      .puts = 40,
+      .val_max = 3000,
+      .records = 800,
+      .changes = CHANGE_SAVEPOINTS,
+      .nosync = 3,
+      .reopen = 7,
+      .weight = 3 },
+    { .name = "savepoints, ahead",
+      .page_bytes = 8192,
+      .window = 4,
+      .commits = 4,
+      .puts = 10,
+      .val_max = 20000,
+      .changes = CHANGE_SAVEPOINTS | CHANGE_RANGES,
+      .ahead = 2600,
+      .weight = 2 },
+    { .name = "ranges, trees",
+      .page_bytes = 4096,
+      .window = 8,
+      .versioning = QUIRE_VERSIONING_INCREMENTAL,
+      .commits = 24,
+      .puts = 80,
+      .val_max = 900,
+      .records = 1200,
+      .changes = CHANGE_RANGES | CHANGE_TREES,
+      .nosync = 2,
+      .reopen = 9,
+      .weight = 3 },
+    { .name = "conditions, cursors, full pages",
+      .page_bytes = 4096,
+      .window = 2,
+      .versioning = QUIRE_VERSIONING_FULL,
+      .commits = 24,
+      .puts = 30,
+      .val_max = 3000,
+      .records = 300,
+      .changes = CHANGE_LOOKING | CHANGE_CURSORS,
+      .nosync = 3,
+      .bad_sync = 5,
+      .weight = 2 },
+    { .name = "values from functions",
+      .page_bytes = 16384,
+      .window = 4,
+      .commits = 12,
+      .puts = 20,
+      .val_max = 90000,
+      .changes = CHANGE_STREAMS,
+      .nosync = 4,
+      .reopen = 5,
+      .weight = 1 },
+    { .name = "all kinds",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 30,
+      .puts = 60,
+      .val_max = 9000,
+      .records = 1000,
+      .changes = CHANGE_ALL,
+      .nosync = 3,
+      .reopen = 11,
+      .full_disk = 7,
+      .weight = 3 },
+    { .name = "all kinds, zeros ahead",
+      .page_bytes = 8192,
+      .window = 3,
+      .versioning = QUIRE_VERSIONING_INCREMENTAL,
+      .commits = 24,
+      .puts = 60,
+      .val_max = 9000,
+      .records = 600,
+      .changes = CHANGE_ALL,
+      .nosync = 2,
+      .reopen = 10,
+      .weight = 2,
+      .background = true },
+    { .name = "threads",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 16,
+      .puts = 4,
+      .val_max = 300,
+      .reopen = 7,
+      .weight = 4,
+      .threads = 5 },
+    { .name = "threads, un-synced, all kinds",
+      .page_bytes = 4096,
+      .window = 3,
+      .versioning = QUIRE_VERSIONING_INCREMENTAL,
+      .commits = 14,
+      .puts = 20,
+      .val_max = 2000,
+      .records = 800,
+      .changes = CHANGE_ALL,
+      .nosync = 2,
+      .weight = 4,
+      .threads = 4 },
+    { .name = "threads, failing syncs",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 18,
+      .puts = 5,
+      .val_max = 300,
+      .nosync = 3,
+      .bad_sync = 3,
+      .weight = 4,
+      .threads = 4 },
+    { .name = "threads, superblocks",
+      .page_bytes = 4096,
+      .window = 4,
+      .before = 240,
+      .commits = 14,
+      .puts = 2,
+      .val_max = 100,
+      .reopen = 6,
+      .weight = 2,
+      .threads = 5 },
 };
 
 const size_t trace_ntable = ARRAY_LEN(trace_table);
@@ -276,26 +400,16 @@ static void commit_marked(struct trace_run *r, unsigned flags)
     crash_mark(r->rec, CRASH_ACKED, r->twin.acked);
 }
 
-/* Up to `n` puts and deletes, as `*rand` has it. */
-static void change_some(const struct trace *tr, struct twin *t, uint64_t *rand,
-                        unsigned n)
+/* Up to `n` changes, as `*rand` has it. */
+static void change_up_to(const struct trace *tr, struct twin *t, uint64_t *rand,
+                         unsigned n)
 {
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t what = test_rand_below(rand, 10);
-        const char *tree = what % 3 == 0 ? "side" : NULL;
-        enum gen_shape shape = (enum gen_shape)test_rand_below(rand,
-                                                               GEN_SHAPES);
-        uint8_t key[GEN_KEY_MAX];
-        struct quire_val k = { key, 0 };
-        size_t max = test_rand_below(rand, 5) == 0 ? tr->val_max : 120;
+    struct change_how how = { .kinds = tr->changes,
+                              .range = tr->changes != 0 ? 400 : 150,
+                              .key_max = QUIRE_KEY_MAX(tr->page_bytes),
+                              .val_max = tr->val_max };
 
-        k.size = gen_key(rand, shape, 150, QUIRE_KEY_MAX(tr->page_bytes), key);
-        if (what < 7)
-            CHECK_OK(twin_put_gen(t, tree, key, k.size,
-                                  test_rand_below(rand, max + 1), rand));
-        else
-            (void)!twin_del(t, tree, &k);
-    }
+    change_some(t, &how, rand, 1 + (unsigned)test_rand_below(rand, n));
 }
 
 /* What the revision after `t`'s newest changes; with `again` it follows from
@@ -303,25 +417,56 @@ static void change_some(const struct trace *tr, struct twin *t, uint64_t *rand,
 static void change_next(const struct trace_run *r, struct twin *t,
                         uint64_t *rand)
 {
-    uint64_t own = r->seed ^ ((t->published + 1) << 32);
+    uint64_t own = r->seed ^ ((t->tried + 1) << 32);
 
     if (r->trace->again)
         rand = &own;
     CHECK_OK(twin_begin(t));
     CHECK_OK(twin_tree_create(t, "side"));
-    change_some(r->trace, t, rand,
-                1 + (unsigned)test_rand_below(rand, r->trace->puts));
+    change_up_to(r->trace, t, rand, r->trace->puts);
 }
 
-/* A great transaction, larger than its share of memory. */
+/* Put `n` records, of every four one into "side". */
+static void change_load(struct trace_run *r, unsigned n, size_t val_len)
+{
+    for (unsigned k = 0; k < n; k++) {
+        char key[16];
+        int len = snprintf(key, sizeof(key), "load%06u", k);
+
+        CHECK_OK(twin_put_gen(&r->twin, k % 4 == 3 ? "side" : NULL, key,
+                              (size_t)len, val_len, &r->rand));
+    }
+}
+
+/* The records of a great transaction, larger than its share of memory. */
 static void change_many(struct trace_run *r)
 {
-    for (unsigned k = 0; k < r->trace->ahead; k++) {
-        char key[16];
-        int n = snprintf(key, sizeof(key), "ahead%06u", k);
+    change_load(r, r->trace->ahead, 900);
+}
 
-        CHECK_OK(twin_put_gen(&r->twin, NULL, key, (size_t)n, 900, &r->rand));
+/* A great transaction. With savepoints it goes back to one, and is aborted, when
+ * all has been written ahead: what follows takes the same place in the file. */
+static void change_great(struct trace_run *r)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+    quire_savepoint sp = 0;
+    struct model_snap *mark;
+
+    if ((r->trace->changes & CHANGE_SAVEPOINTS) != 0) {
+        change_many(r);
+        twin_abort(&r->twin);
+        change_next(r, &r->twin, &r->rand);
+        CHECK_OK(quire_savepoint_set(r->twin.txn, &sp));
+        mark = model_mark(r->twin.model);
+        change_many(r);
+        CHECK_OK(quire_savepoint_rollback(r->twin.txn, sp));
+        model_back(r->twin.model, mark);
+        model_mark_free(mark);
+        r->twin.nopen = 0;
     }
+    change_many(r);
+    CHECK_OK(quire_stat_get(r->twin.db, &st));
+    CHECK(st.pages_ahead > 0);
 }
 
 /* ---- the gate ---- */
@@ -385,15 +530,18 @@ static void gate_pass(struct trace_run *r, bool whole)
     pthread_mutex_unlock(&g->lock);
 }
 
-static void gate_hook(void *arg, bool sync, size_t written)
+static void gate_hook(void *arg, enum crash_call call, size_t written)
 {
     struct trace_run *r = arg;
     struct trace_gate *g = r->gate;
+    bool sync = call == CRASH_BEFORE_SYNC;
 
+    if (call == CRASH_DURING_SYNC)
+        return;
     if (pthread_equal(pthread_self(), g->owner)) {
         if (g->before_sync && sync)
             gate_pass(r, false);
-        else if (g->partly && !sync && written == 0)
+        else if (g->partly && call == CRASH_BEFORE_WRITE)
             gate_pass(r, true);
         if (sync)
             g->before_sync = false;
@@ -402,7 +550,8 @@ static void gate_hook(void *arg, bool sync, size_t written)
     pthread_mutex_lock(&g->lock);
     g->written += written;
     pthread_cond_broadcast(&g->changed);
-    while (written == 0 && g->let < (sync ? GATE_ALL : GATE_WRITES))
+    while (call != CRASH_AFTER_WRITE &&
+           g->let < (sync ? GATE_ALL : GATE_WRITES))
         pthread_cond_wait(&g->changed, &g->lock);
     pthread_mutex_unlock(&g->lock);
 }
@@ -428,6 +577,172 @@ static void gate_destroy(struct trace_gate *g)
     free(g);
 }
 
+/* ---- the crew ---- */
+
+struct trace_job {
+    struct trace_crew *crew;
+    struct quire_txn *txn;
+    unsigned flags;
+    pthread_t thread;
+    quire_status rc;
+    quire_rev rev;
+};
+
+struct trace_crew {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* of anything below */
+    unsigned begins;        /* syncs that may begin; under lock */
+    unsigned ends;          /* and that may end; under lock */
+    unsigned nrunning;      /* have begun and wait for that; under lock */
+    struct trace_job job[TRACE_THREADS]; /* who runs the trace, or the thread */
+};
+
+static _Thread_local bool crew_member;
+
+static void crew_hook(void *arg, enum crash_call call, size_t written)
+{
+    struct trace_crew *crew = ((struct trace_run *)arg)->crew;
+
+    (void)written;
+    if (!crew_member || call < CRASH_BEFORE_SYNC)
+        return;
+    pthread_mutex_lock(&crew->lock);
+    if (call == CRASH_BEFORE_SYNC) {
+        while (crew->begins == 0)
+            pthread_cond_wait(&crew->changed, &crew->lock);
+        crew->begins--;
+    } else {
+        crew->nrunning++;
+        pthread_cond_broadcast(&crew->changed);
+        while (crew->ends == 0)
+            pthread_cond_wait(&crew->changed, &crew->lock);
+        crew->nrunning--;
+        crew->ends--;
+    }
+    pthread_mutex_unlock(&crew->lock);
+}
+
+static void crew_create(struct trace_run *r)
+{
+    struct trace_crew *crew = calloc(1, sizeof(*crew));
+
+    CHECK(crew != NULL && r->trace->threads <= TRACE_THREADS);
+    pthread_mutex_init(&crew->lock, NULL);
+    pthread_cond_init(&crew->changed, NULL);
+    r->crew = crew;
+    crash_rec_hook(r->rec, crew_hook, r);
+}
+
+static void crew_destroy(struct trace_crew *crew)
+{
+    if (crew == NULL)
+        return;
+    pthread_cond_destroy(&crew->changed);
+    pthread_mutex_destroy(&crew->lock);
+    free(crew);
+}
+
+/* So many syncs more may begin and end. */
+static void crew_let(struct trace_crew *crew, unsigned begins, unsigned ends)
+{
+    pthread_mutex_lock(&crew->lock);
+    crew->begins = begins;
+    crew->ends = ends;
+    pthread_cond_broadcast(&crew->changed);
+    pthread_mutex_unlock(&crew->lock);
+}
+
+static void crew_await_sync(struct trace_crew *crew)
+{
+    pthread_mutex_lock(&crew->lock);
+    while (crew->nrunning == 0)
+        pthread_cond_wait(&crew->changed, &crew->lock);
+    pthread_mutex_unlock(&crew->lock);
+}
+
+static void *job_run(void *arg)
+{
+    struct trace_job *j = arg;
+
+    crew_member = true;
+    j->rc = quire_commit(j->txn, j->flags, &j->rev);
+    return NULL;
+}
+
+/* Hand the twin's transaction over to a thread that commits it; returns when it
+ * is another's turn to write. */
+static void job_start(struct trace_run *r, struct trace_job *j, unsigned flags)
+{
+    struct quire_txn *txn = NULL;
+    quire_status rc;
+
+    *j = (struct trace_job){ .crew = r->crew, .flags = flags };
+    j->txn = twin_give(&r->twin);
+    crash_mark(r->rec, CRASH_TRIED, r->twin.tried);
+    CHECK_EQ(pthread_create(&j->thread, NULL, job_run, j), 0);
+    while ((rc = quire_begin(r->twin.db, QUIRE_WRITE, &txn)) == QUIRE_MISUSE)
+        sched_yield(); /* this thread still is the one that last used it */
+    CHECK_OK(rc);
+    quire_abort(txn);
+}
+
+static void job_end(struct trace_run *r, struct trace_job *j)
+{
+    CHECK_EQ(pthread_join(j->thread, NULL), 0);
+    twin_given(&r->twin, j->flags, j->rev, j->rc);
+    if (j->rc == QUIRE_OK) {
+        crash_mark(r->rec, CRASH_RETURNED, r->twin.published);
+        crash_mark(r->rec, CRASH_ACKED, r->twin.acked);
+    }
+}
+
+/*
+ * `n` commits under way together:
+ *
+ *     written  0      1 2 3
+ *     syncs       |---------| |-------|
+ *     returns                 0       1 2 3
+ *
+ * The first sync is held while the others are written: it covers none of them.
+ * The second begins when those are back who wait for the first; those are the
+ * first commit and un-synced ones behind it. So equal seeds make equal
+ * recordings. `fails`: the number of the sync that fails, 0 for none.
+ */
+static void crew_commit(struct trace_run *r, unsigned n, unsigned first,
+                        unsigned fails)
+{
+    struct trace_crew *crew = r->crew;
+    const unsigned nosync = r->trace->nosync;
+    unsigned back = 0;
+
+    if (fails > 0)
+        fault_arm(&r->sync_fault, FAULT_BIT(FAULT_SYNC), fails, EIO,
+                  FAULT_ONCE);
+    for (unsigned i = 0; i < n; i++) {
+        bool synced = i == 0 || nosync == 0 || (first + i) % nosync == 0;
+
+        if (i > 0)
+            change_next(r, &r->twin, &r->rand);
+        if (i == 0)
+            crew_let(crew, 1, 0);
+        job_start(r, &crew->job[i], QUIRE_EMPTY | (synced ? 0 : QUIRE_NOSYNC));
+        if (i == 0)
+            crew_await_sync(crew);
+    }
+    crew_let(crew, 0, 1);
+    do
+        job_end(r, &crew->job[back++]);
+    while (back < n && (crew->job[back].flags & QUIRE_NOSYNC) != 0);
+    crew_let(crew, 1, 1);
+    while (back < n)
+        job_end(r, &crew->job[back++]);
+    fault_heal(&r->sync_fault);
+    if (r->twin.poisoned) {
+        (void)twin_close(&r->twin);
+        open_marked(r);
+    }
+}
+
 /* ---- running ---- */
 
 /* Commits that make the store older than the recording. */
@@ -437,7 +752,7 @@ static void run_before(struct trace_run *r)
     for (unsigned i = 0; i < r->trace->before; i++) {
         CHECK_OK(twin_begin(&r->twin));
         CHECK_OK(twin_tree_create(&r->twin, "side"));
-        change_some(r->trace, &r->twin, &r->rand, 1);
+        change_up_to(r->trace, &r->twin, &r->rand, 1);
         CHECK_OK(twin_commit(&r->twin, QUIRE_EMPTY | QUIRE_NOSYNC));
     }
     CHECK_OK(twin_close(&r->twin));
@@ -473,6 +788,8 @@ static void run_begin(struct trace_run *r, const struct trace *tr,
         r->opt.flags &= ~QUIRE_NOBACKGROUND;
         gate_create(r);
     }
+    if (tr->threads > 0)
+        crew_create(r);
     open_marked(r);
 }
 
@@ -492,8 +809,17 @@ static void run_commit(struct trace_run *r, unsigned i)
                        i % 3 == 0 ? QUIRE_NOSYNC | QUIRE_EMPTY : QUIRE_EMPTY);
         change_next(r, &r->twin, &r->rand);
     }
+    if (i == 1)
+        change_load(r, tr->records, 300);
     if (tr->ahead > 0 && i == tr->commits - 1)
-        change_many(r);
+        change_great(r);
+    if (tr->threads > 0 && i % 4 != 0) {
+        unsigned n = 1 + (unsigned)test_rand_below(&r->rand, tr->threads);
+        bool fails = tr->bad_sync > 0 && i % tr->bad_sync == 0;
+
+        crew_commit(r, n, i, fails ? 1 + i % 2 : 0);
+        return;
+    }
     if (tr->bad_sync > 0 && i % tr->bad_sync == 0) {
         commit_undecided(r);
         return;
@@ -550,6 +876,7 @@ void trace_end(struct trace_run *r)
 {
     crash_rec_destroy(r->rec);
     gate_destroy(r->gate);
+    crew_destroy(r->crew);
     fault_fini(&r->fault);
     fault_fini(&r->sync_fault);
     mem_disk_destroy(r->disk);

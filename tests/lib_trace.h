@@ -2,8 +2,9 @@
  * lib_trace.h - traces: some work on a store, recorded; and the judge of the
  * crash states that lib_crash.h builds from it.
  *
- * A *trace* is a row of a table: commits of many sizes, aborts, un-synced
- * commits, writing ahead, reopenings, failures. trace_run() does it through a
+ * A *trace* is a row of a table: commits of many sizes and kinds of change,
+ * one by one and of several threads, aborts, un-synced commits, writing ahead,
+ * reopenings, failures. trace_run() does it through a
  * recorder, with a model beside the store. trace_judge() is given each state,
  * and holds it against what must be so whatever the crash: it opens, verifies,
  * holds exactly a revision that was acknowledged or a later one that had been
@@ -20,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/lib_change.h"
 #include "tests/lib_crash.h"
 #include "tests/lib_fault.h"
 #include "tests/lib_model.h"
@@ -34,6 +36,8 @@ struct trace {
     size_t val_max;     /* bytes */
     unsigned nosync;    /* only each so many commits is synced; 0: each */
     unsigned reopen;    /* after each so many commits; 0: never */
+    unsigned records;   /* that the first commit puts; 0: none */
+    unsigned changes;   /* CHANGE_...: what is done beside puts and deletes */
     unsigned ahead;     /* records of a great transaction; 0: none */
     unsigned weight;    /* its share of the states */
     unsigned before;    /* small commits that are not recorded */
@@ -44,6 +48,8 @@ struct trace {
                            store is opened again; 0: none */
     bool background;    /* zeros are written ahead, by a thread that is let
                            go on at seeded places */
+    unsigned threads;   /* up to so many commits are under way together, each
+                           in a thread of its own; 0: one by one */
     bool again;         /* a revision's changes follow from its number, and who
                            opens a state does the next one's once more */
     quire_rev super_least; /* recovery begins at no older revision than this:
@@ -65,6 +71,7 @@ struct trace_ghost {
 };
 
 #define TRACE_GHOSTS 16 /* most failed commits of a trace */
+#define TRACE_THREADS 8 /* most commits under way together */
 
 /* A trace that was run: what was recorded, and what each revision holds. */
 struct trace_run {
@@ -74,7 +81,8 @@ struct trace_run {
     struct crash_rec *rec;
     struct fault sync_fault; /* below the recorder, which sees its failures */
     struct fault fault;      /* over the recorder */
-    struct trace_gate *gate; /* over both; NULL: no thread */
+    struct trace_gate *gate; /* holds the thread of zeros; NULL: no thread */
+    struct trace_crew *crew; /* threads that commit; NULL: none */
     struct twin twin;
     struct quire_options opt; /* for opening a state: no io */
     struct trace_ghost ghost[TRACE_GHOSTS];

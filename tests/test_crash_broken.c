@@ -45,6 +45,8 @@ static const struct {
       "the same again", 2000 },
     { RA_BROKEN_NO_KILL, "failed batch left on disk", "full disk", 2000 },
     { RA_BROKEN_NO_POISON, "failed sync tried again", "failing syncs", 2000 },
+    { RA_BROKEN_SYNC_LATE, "what is written during a sync counted as synced",
+      "threads", 400 },
 };
 
 /* Judge slices of states of a run until one is guilty. */
@@ -83,7 +85,7 @@ static void test_broken_orders_are_noticed(void **state)
         judge_until(tr, seed, faults[i].most, &v);
         atomic_store_explicit(&ra_broken_now, RA_BROKEN_NONE,
                               memory_order_relaxed);
-        print_message("broken: %-44s %s %4" PRIu64 " states, %3" PRIu64
+        print_message("broken: %-47s %s %4" PRIu64 " states, %3" PRIu64
                       " lost, %3" PRIu64 " broken\n",
                       faults[i].name,
                       v.lost + v.broken > 0 ? "noticed in" : "MISSED in ",

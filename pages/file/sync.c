@@ -155,6 +155,8 @@ static bool pf_sync_lead(struct pf_file *file, bool gather)
     ns = ra_clock_ns() - ns;
 
     ra_mutex_lock(&file->lock);
+    if (ra_broken(RA_BROKEN_SYNC_LATE))
+        target = file->written;
     if (ok) {
         pf_count(&file->syncs, 1);
         file->sync_done = number;
