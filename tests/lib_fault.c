@@ -853,13 +853,30 @@ static const char *fault_plan_name(const struct fault_plan *p)
                         : point_name((unsigned)p->point);
 }
 
+static uint64_t fault_sample_all;
+static unsigned fault_sample_then;
+
+void fault_sample(uint64_t all, unsigned then)
+{
+    fault_sample_all = all;
+    fault_sample_then = then;
+}
+
+/* The N after `nth`. Where tests are slow, a sample of what would be tried at
+ * full speed. */
+static uint64_t fault_next(uint64_t nth, uint64_t *rand)
+{
+    uint64_t slow = 64 / test_rounds(64);
+    uint64_t step = slow > 1 ? 4 * slow : 1;
+
+    if (fault_sample_then > 0 && nth >= fault_sample_all)
+        step *= 1 + nth / fault_sample_then;
+    return nth + (step == 1 ? 1 : 1 + test_rand_below(rand, 2 * step - 1));
+}
+
 static uint64_t fault_run_plan(const struct fault_scenario *s,
                                const struct fault_plan *p, bool none_ok)
 {
-    /* Every point at full speed; a sample of them where tests are slow. */
-    uint64_t slow = 64 / test_rounds(64);
-    uint64_t step = slow > 1 ? 4 * slow : 1;
-    bool all = p->point < 0 || fault_long_form();
     struct fault_env base;
     uint64_t points = 0;
     unsigned statuses = 0;
@@ -897,9 +914,7 @@ static uint64_t fault_run_plan(const struct fault_scenario *s,
         fault_env_fini(&e);
         if (!untouched)
             points++;
-        nth += step > 1 ? 1 + test_rand_below(&rand, 2 * step - 1) : 1;
-        if (!all)
-            nth += nth - 1;
+        nth = fault_next(nth, &rand);
     }
     CHECK_CASE(s->name);
     if (p->point < 0)

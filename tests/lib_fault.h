@@ -159,6 +159,10 @@ struct fault_scenario {
  * QUIRE_BUDGET_MIN and QUIRE_PAGE_MIN. */
 void fault_sizes(uint64_t budget_bytes, uint32_t page_bytes);
 
+/* From now on try each N up to `all`, and of greater ones, drawn with a seed
+ * of its own, about `then` in each doubling. 0, 0: each N, as at first. */
+void fault_sample(uint64_t all, unsigned then);
+
 /* Failures may happen from now on. */
 void fault_env_arm(struct fault_env *e);
 
@@ -177,8 +181,7 @@ uint64_t fault_run(const struct fault_scenario *s, unsigned kinds, int err,
 /* Whether the tests run in their long form (QUIRE_CRASH=long). */
 bool fault_long_form(void);
 
-/* As fault_run(), with the failure point `point` in place of calls. In the
- * short form of the tests N is 1, 2, 4, 8, ... */
+/* As fault_run(), with the failure point `point` in place of calls. */
 uint64_t fault_run_point(const struct fault_scenario *s, unsigned point,
                          unsigned how, bool none_ok);
 

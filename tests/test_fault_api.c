@@ -1462,10 +1462,13 @@ static uint64_t run_points(const struct row *r)
 
     CHECK(passed != NULL);
     fault_survey(&r->scene, passed);
+    if (!fault_long_form())
+        fault_sample(1, 1);
     for (unsigned p = 0; p < npoints; p++) {
         if (passed[p] > 0)
             n += fault_run_point(&r->scene, p, FAULT_ONCE, false);
     }
+    fault_sample(0, 0);
     free(passed);
     return n;
 }
