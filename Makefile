@@ -16,6 +16,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 TESTS ?=
 JOBS ?= 2
+# 1: show what the tests print that pass, too.
+SHOW ?= 0
 # Test programs that check-valgrind leaves out, by name.
 VALGRIND_SKIP ?=
 QUIRE_SHARED ?= $(abspath $(wildcard ../shared))
@@ -152,6 +154,7 @@ help: ## this list
 	@echo '  TESTS="NAME.."  only these test programs (test_alloc_ra ...)'
 	@echo '  SEED=N          the seed of randomized tests'
 	@echo '  JOBS=N          test programs run at once (2)'
+	@echo '  SHOW=1          show what the tests print that pass, too'
 	@echo '  QUIRE_SHARED=D  directory of the sample data, for tests that need it'
 	@echo '  V=1             show the commands'
 	@echo '  WERROR=1        a warning is an error'
@@ -285,6 +288,7 @@ tests: all $(TEST_BINS) ## build the test programs, run nothing
 run-tests: tests
 	@$(TEST_ENV) TEST_DIVISOR='$(TEST_DIVISOR)' tests/run.sh -j $(JOBS) \
 	    -t $(TEST_TIMEOUT) -w '$(TEST_WRAPPER)' $(END_CHECKS) \
+	    $(if $(filter-out 0,$(SHOW)),-v) \
 	    $(TEST_CHECKS) \
 	    $(filter-out $(TEST_EXCEPT),$(TEST_BINS))
 
@@ -336,7 +340,7 @@ CRASH_TESTS := $(foreach t,$(patsubst tests/%.c,%,$(TEST_SRCS)),\
 crash: ## the long form of the crash, kill and fault tests
 	@$(if $(strip $(CRASH_TESTS)),,echo 'no test is named after crash, kill or fault'; exit 1)
 	@QUIRE_CRASH=long $(SUBMAKE) $(CHECK_CONFIG) TEST_CHECKS= \
-	    TEST_TIMEOUT=14400 TESTS='$(strip $(CRASH_TESTS))' run-tests
+	    SHOW=1 TEST_TIMEOUT=14400 TESTS='$(strip $(CRASH_TESTS))' run-tests
 
 # How many operations the mixed test of a soak makes.
 SOAK_OPS ?= 10000000

@@ -2,13 +2,13 @@
 #
 # run.sh - run test programs and checks, two at a time, and add up.
 #
-#   tests/run.sh [-j JOBS] [-t SECONDS] [-w WRAPPER] [-p CHECK] [-s CHECK]
+#   tests/run.sh [-j JOBS] [-t SECONDS] [-w WRAPPER] [-p CHECK] [-s CHECK] [-v]
 #                PROGRAM...
 #
 # A PROGRAM is a cmocka program, or anything else that says by its exit status
 # whether it passed, and then counts as one test. Each prints one line when it
-# ends; what the failing ones printed follows in full at the end, and then one
-# line `N passed, N failed`, with `, N skipped` where tests were skipped. The
+# ends; what the failing ones printed (with -v: all of them) follows in full at
+# the end, and then one line `N passed, N failed`, with `, N skipped` where tests were skipped. The
 # status is 0 only if nothing failed.
 #
 # SECONDS guards against a program that hangs: it is then ended and counted as
@@ -88,13 +88,15 @@ RUN_TIMEOUT=280
 RUN_WRAPPER=
 POINT_CHECK=
 SAYS_CHECK=
-while getopts j:t:w:p:s: opt; do
+verbose=
+while getopts j:t:w:p:s:v opt; do
     case $opt in
     j) jobs=$OPTARG ;;
     t) RUN_TIMEOUT=$OPTARG ;;
     w) RUN_WRAPPER=$OPTARG ;;
     p) POINT_CHECK=$OPTARG ;;
     s) SAYS_CHECK=$OPTARG ;;
+    v) verbose=yes ;;
     *) exit 2 ;;
     esac
 done
@@ -122,7 +124,7 @@ for prog in "$@"; do
     fi
     read -r p f s <"$RUN_DIR/$name.count"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    if [ -f "$RUN_DIR/$name.failed" ]; then
+    if [ -f "$RUN_DIR/$name.failed" ] || [ -n "$verbose" ]; then
         echo
         echo "---- $name printed:"
         cat "$RUN_DIR/$name.log"
