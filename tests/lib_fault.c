@@ -460,90 +460,6 @@ bool fault_live_none(struct fault *f)
     return false;
 }
 
-/* ---- memory that is used again ---- */
-
-/*
- * A run opens a store twice, and most of what it costs is the kernel finding
- * pages. So mappings that are given back are kept for the next run: decommit
- * does nothing, commit clears. What was decommitted, or never committed, shows
- * old bytes to who reads it all the same.
- */
-#define FAULT_KEPT_MAX 128u
-
-static struct {
-    pthread_mutex_t lock;
-    struct {
-        void *addr;
-        size_t nbytes;
-    } map[FAULT_KEPT_MAX];
-    unsigned n;
-} fault_kept = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static int fault_kept_map(void *ctx, size_t nbytes, size_t align, void **addr)
-{
-    const struct quire_sys *sys = quire_sys_default();
-    void *found = NULL;
-
-    (void)ctx;
-    pthread_mutex_lock(&fault_kept.lock);
-    for (unsigned i = 0; i < fault_kept.n && found == NULL; i++) {
-        if (fault_kept.map[i].nbytes != nbytes ||
-            (uintptr_t)fault_kept.map[i].addr % align != 0)
-            continue;
-        found = fault_kept.map[i].addr;
-        fault_kept.map[i] = fault_kept.map[--fault_kept.n];
-    }
-    pthread_mutex_unlock(&fault_kept.lock);
-    if (found == NULL)
-        return sys->map(sys->ctx, nbytes, align, addr);
-    *addr = found;
-    return 0;
-}
-
-static void fault_kept_unmap(void *ctx, void *addr, size_t nbytes)
-{
-    const struct quire_sys *sys = quire_sys_default();
-    bool kept = false;
-
-    (void)ctx;
-    pthread_mutex_lock(&fault_kept.lock);
-    if (fault_kept.n < FAULT_KEPT_MAX) {
-        fault_kept.map[fault_kept.n].addr = addr;
-        fault_kept.map[fault_kept.n++].nbytes = nbytes;
-        kept = true;
-    }
-    pthread_mutex_unlock(&fault_kept.lock);
-    if (!kept)
-        sys->unmap(sys->ctx, addr, nbytes);
-}
-
-static int fault_kept_commit(void *ctx, void *addr, size_t nbytes)
-{
-    (void)ctx;
-    memset(addr, 0, nbytes);
-    return 0;
-}
-
-static int fault_kept_decommit(void *ctx, void *addr, size_t nbytes)
-{
-    (void)ctx;
-    (void)addr;
-    (void)nbytes;
-    return 0;
-}
-
-static const struct quire_sys *fault_kept_sys(void)
-{
-    static struct quire_sys sys;
-
-    sys = *quire_sys_default();
-    sys.map = fault_kept_map;
-    sys.unmap = fault_kept_unmap;
-    sys.commit = fault_kept_commit;
-    sys.decommit = fault_kept_decommit;
-    return &sys;
-}
-
 /* ---- scenarios ---- */
 
 #define FAULT_STATUS(rc) (1u << (unsigned)-(int)(rc))
@@ -661,7 +577,7 @@ static void fault_env_init(struct fault_env *e)
 {
     memset(e, 0, sizeof(*e));
     e->disk = mem_disk_create();
-    fault_init(&e->fault, mem_disk_io(e->disk), fault_kept_sys());
+    fault_init(&e->fault, mem_disk_io(e->disk), mem_sys_kept());
     twin_init(&e->twin);
     e->rand = 1;
     e->point = FAULT_CALLS;
@@ -680,7 +596,7 @@ static void fault_env_fork(struct fault_env *e, struct fault_env *base)
 {
     memset(e, 0, sizeof(*e));
     e->disk = mem_disk_copy(base->disk);
-    fault_init(&e->fault, mem_disk_io(e->disk), fault_kept_sys());
+    fault_init(&e->fault, mem_disk_io(e->disk), mem_sys_kept());
     e->twin.model = model_fork(base->twin.model);
     e->twin.acked = base->twin.acked;
     e->twin.published = base->twin.published;

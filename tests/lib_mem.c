@@ -474,3 +474,85 @@ void mem_disk_limit(struct mem_disk *disk, uint64_t nbytes)
     disk->limit = nbytes;
     mem_unlock(disk);
 }
+
+/* ---- memory that is used again ---- */
+
+/* Mappings that are given back are kept: decommit does nothing, commit clears.
+ * What was decommitted, or never committed, shows old bytes to who reads it all
+ * the same. */
+#define MEM_KEPT_MAX 128u
+
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        void *addr;
+        size_t nbytes;
+    } map[MEM_KEPT_MAX];
+    unsigned n;
+} mem_kept = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static int mem_kept_map(void *ctx, size_t nbytes, size_t align, void **addr)
+{
+    const struct quire_sys *sys = quire_sys_default();
+    void *found = NULL;
+
+    (void)ctx;
+    pthread_mutex_lock(&mem_kept.lock);
+    for (unsigned i = 0; i < mem_kept.n && found == NULL; i++) {
+        if (mem_kept.map[i].nbytes != nbytes ||
+            (uintptr_t)mem_kept.map[i].addr % align != 0)
+            continue;
+        found = mem_kept.map[i].addr;
+        mem_kept.map[i] = mem_kept.map[--mem_kept.n];
+    }
+    pthread_mutex_unlock(&mem_kept.lock);
+    if (found == NULL)
+        return sys->map(sys->ctx, nbytes, align, addr);
+    *addr = found;
+    return 0;
+}
+
+static void mem_kept_unmap(void *ctx, void *addr, size_t nbytes)
+{
+    const struct quire_sys *sys = quire_sys_default();
+    bool kept = false;
+
+    (void)ctx;
+    pthread_mutex_lock(&mem_kept.lock);
+    if (mem_kept.n < MEM_KEPT_MAX) {
+        mem_kept.map[mem_kept.n].addr = addr;
+        mem_kept.map[mem_kept.n++].nbytes = nbytes;
+        kept = true;
+    }
+    pthread_mutex_unlock(&mem_kept.lock);
+    if (!kept)
+        sys->unmap(sys->ctx, addr, nbytes);
+}
+
+static int mem_kept_commit(void *ctx, void *addr, size_t nbytes)
+{
+    (void)ctx;
+    memset(addr, 0, nbytes);
+    return 0;
+}
+
+static int mem_kept_decommit(void *ctx, void *addr, size_t nbytes)
+{
+    (void)ctx;
+    (void)addr;
+    (void)nbytes;
+    return 0;
+}
+
+const struct quire_sys *mem_sys_kept(void)
+{
+    static struct quire_sys sys;
+
+    sys = *quire_sys_default();
+    sys.map = mem_kept_map;
+    sys.unmap = mem_kept_unmap;
+    sys.commit = mem_kept_commit;
+    sys.decommit = mem_kept_decommit;
+    sys.protect = NULL; /* who is given it next may not know */
+    return &sys;
+}

@@ -45,4 +45,9 @@ size_t mem_disk_opens(struct mem_disk *disk); /* handles not closed */
  * and then give -ENOSPC. 0: no limit. */
 void mem_disk_limit(struct mem_disk *disk, uint64_t nbytes);
 
+/* The system's memory and threads, but mappings that are given back are used
+ * again: most of what opening a small store costs is the kernel finding pages.
+ * Any thread. */
+const struct quire_sys *mem_sys_kept(void);
+
 #endif /* QUIRE_TESTS_LIB_MEM_H */

@@ -780,6 +780,7 @@ static void run_begin(struct trace_run *r, const struct trace *tr,
         .versioning = tr->versioning,
         .window = tr->window,
         .io = mem_disk_io(r->disk),
+        .sys = mem_sys_kept(),
     };
     if (tr->before > 0)
         run_before(r);

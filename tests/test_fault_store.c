@@ -891,6 +891,19 @@ static void test_locks_and_opens_are_refused(void **state)
     fault_run(&scenarios[3], FAULT_BIT(FAULT_LOCK), EAGAIN, FAULT_ONCE, false);
 }
 
+/* Two calls of the table are not made at all (pages/file/README.md); who begins
+ * to make them finds the scenarios here. */
+static void test_uncalled_calls(void **state)
+{
+    const unsigned kinds = FAULT_BIT(FAULT_ALLOCATE) |
+                           FAULT_BIT(FAULT_TRUNCATE);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
+        CHECK_EQ(fault_run(&scenarios[i], kinds, EIO, FAULT_STICKY, true), 0);
+    CHECK_EQ(fault_run(&ahead, kinds, EIO, FAULT_STICKY, true), 0);
+}
+
 static void test_writing_ahead_fails(void **state)
 {
     (void)state;
@@ -1000,6 +1013,7 @@ int main(void)
         cmocka_unit_test(test_writes_fail_afterwards),
         cmocka_unit_test(test_disk_fills),
         cmocka_unit_test(test_locks_and_opens_are_refused),
+        cmocka_unit_test(test_uncalled_calls),
         cmocka_unit_test(test_writing_ahead_fails),
         cmocka_unit_test(test_rare_paths_fail),
         cmocka_unit_test(test_points_fail),
