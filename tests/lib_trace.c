@@ -438,14 +438,30 @@ static void change_load(struct trace_run *r, unsigned n, size_t val_len)
     }
 }
 
-/* The records of a great transaction, larger than its share of memory. */
+/* What `txn` sees is what the model has. */
+static void change_compare(struct trace_run *r, struct quire_txn *txn,
+                           const struct model_snap *snap)
+{
+    char why[MODEL_WHY_CAP];
+
+    if (!model_same(snap, txn, MODEL_FORWARD, why)) {
+        print_error("trace \"%s\", revision %" PRIu64 ": %s\n", r->trace->name,
+                    quire_txn_rev(txn), why);
+        CHECK(false);
+    }
+}
+
+/* The records of a great transaction, larger than its share of memory. Then
+ * all are read, so that the cache has the pages that were written ahead. */
 static void change_many(struct trace_run *r)
 {
     change_load(r, r->trace->ahead, 900);
+    change_compare(r, r->twin.txn, model_work(r->twin.model));
 }
 
-/* A great transaction. With savepoints it goes back to one, and is aborted, when
- * all has been written ahead: what follows takes the same place in the file. */
+/* A great transaction. With savepoints, much is written ahead when one is set,
+ * and after it; and it goes back, and is aborted before that: what follows
+ * takes the same places in the file. */
 static void change_great(struct trace_run *r)
 {
     struct quire_stat st = { .size = sizeof(st) };
@@ -456,6 +472,7 @@ static void change_great(struct trace_run *r)
         change_many(r);
         twin_abort(&r->twin);
         change_next(r, &r->twin, &r->rand);
+        change_many(r);
         CHECK_OK(quire_savepoint_set(r->twin.txn, &sp));
         mark = model_mark(r->twin.model);
         change_many(r);
@@ -463,6 +480,7 @@ static void change_great(struct trace_run *r)
         model_back(r->twin.model, mark);
         model_mark_free(mark);
         r->twin.nopen = 0;
+        change_compare(r, r->twin.txn, model_work(r->twin.model));
     }
     change_many(r);
     CHECK_OK(quire_stat_get(r->twin.db, &st));
@@ -832,6 +850,17 @@ static void run_commit(struct trace_run *r, unsigned i)
         gate_pass(r, true);
 }
 
+/* The newest revision is what it should be, for readers beside the writer. */
+static void run_compare_newest(struct trace_run *r)
+{
+    struct quire_txn *txn = NULL;
+
+    CHECK_OK(quire_begin(r->twin.db, QUIRE_READ, &txn));
+    CHECK_EQ(quire_txn_rev(txn), r->twin.published);
+    change_compare(r, txn, model_at(r->twin.model, r->twin.published));
+    quire_abort(txn);
+}
+
 /* Every revision of the whole store that was left is as it was made. */
 static void run_compare(struct trace_run *r)
 {
@@ -858,6 +887,8 @@ void trace_run(struct trace_run *r, const struct trace *tr, uint64_t seed)
         if (tr->focus > 0 && i == tr->commits - tr->focus)
             r->first = crash_rec_figures(r->rec).events;
         run_commit(r, i);
+        if (i % 4 == 0 || tr->ahead > 0)
+            run_compare_newest(r);
         if (tr->nosync > 0 && i % (3 * tr->nosync) == 1) {
             CHECK_OK(twin_sync(&r->twin));
             crash_mark(r->rec, CRASH_ACKED, r->twin.acked);
@@ -984,7 +1015,8 @@ static bool judge_contents(struct trace_verdict *v,
     return true;
 }
 
-/* Open the store that had revision `made` when it was closed. */
+/* Open the store that had revision `made` when it was closed. What was written
+ * since the crash is not in the place of anything older. */
 static bool judge_reopened(struct trace_verdict *v,
                            const struct crash_state *st,
                            const struct quire_options *opt, quire_rev made,
@@ -993,6 +1025,8 @@ static bool judge_reopened(struct trace_verdict *v,
     struct quire *db = NULL;
     struct quire_txn *txn = NULL;
     struct quire_val val;
+    struct tell tell = { 0 };
+    char why[MODEL_WHY_CAP];
     quire_rev rev = 0;
     quire_status rc;
     bool good;
@@ -1004,17 +1038,45 @@ static bool judge_reopened(struct trace_verdict *v,
         rc = quire_begin(db, QUIRE_READ, &txn);
     if (rc == QUIRE_OK && key != NULL)
         rc = quire_get(txn, NULL, key, &val);
+    if (rc == QUIRE_OK)
+        rc = quire_verify(db, tell_fault, &tell, NULL);
     good = rc == QUIRE_OK && rev == made;
     if (rc != QUIRE_OK)
-        judge_fault(v, &v->broken, st, "reopened: %d, %s", (int)rc,
-                    quire_error_detail());
+        judge_fault(v, &v->broken, st, "reopened: %d, %s; %s", (int)rc,
+                    quire_error_detail(), tell.text);
     else if (!good)
         judge_fault(v, &v->broken, st,
                     "reopened at revision %" PRIu64 " after %" PRIu64, rev,
                     made);
+    if (good &&
+        !model_same_at(v->run->twin.model, db, made - 1, MODEL_FORWARD, why) &&
+        !judge_ghost(v, st, db, made - 1)) {
+        judge_fault(v, &v->broken, st, "reopened: %s", why);
+        good = false;
+    }
     quire_abort(txn);
     CHECK_OK(quire_close(db));
     return good;
+}
+
+/* Where the trace writes ahead, so does the next transaction, now and then: in
+ * spans that nothing older has. */
+static quire_status judge_puts(const struct trace_verdict *v,
+                               const struct crash_state *st,
+                               struct quire_txn *txn)
+{
+    unsigned n = st->event % 16 == 0 ? v->run->trace->ahead : 0;
+    quire_status rc = QUIRE_OK;
+
+    for (unsigned k = 0; k < n && rc == QUIRE_OK; k++) {
+        char text[900] = "";
+        struct quire_val key = { text, sizeof("new000000") };
+        struct quire_val val = { text, sizeof(text) };
+
+        snprintf(text, sizeof(text), "new%06u", k);
+        rc = quire_put(txn, NULL, &key, &val, 0);
+    }
+    return rc;
 }
 
 /* Make the next revision of a trace whose changes follow from their number once
@@ -1061,6 +1123,8 @@ static bool judge_goes_on(struct trace_verdict *v, const struct crash_state *st,
         rc = quire_begin(db, QUIRE_WRITE, &txn);
         if (rc == QUIRE_OK)
             rc = quire_put(txn, NULL, &key, &key, 0);
+        if (rc == QUIRE_OK)
+            rc = judge_puts(v, st, txn);
         if (rc == QUIRE_OK) {
             rc = quire_commit(txn, 0, &made);
             txn = NULL;
