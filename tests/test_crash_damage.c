@@ -44,7 +44,7 @@ struct layout {
     unsigned commits;
     unsigned puts;   /* of a commit */
     size_t large;    /* bytes of a value that compresses well; 0: none */
-    unsigned ahead;  /* records of a transaction larger than memory */
+    unsigned ahead;  /* records of a transaction larger than its share */
     unsigned reopen; /* after each so many commits; 0: never */
     unsigned super;  /* a superblock after each so many; 0: when it is due */
     unsigned weight; /* its share of the sample */
@@ -57,8 +57,8 @@ static const struct layout layouts[] = {
       0, 8 },
     { "large values", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 4, 3, 700000, 0, 0, 0,
       8 },
-    { "written ahead", 65536, QUIRE_VERSIONING_ADAPTIVE, 4, 3, 3, 0, 450, 0, 0,
-      2 },
+    { "written ahead", 16384, QUIRE_VERSIONING_ADAPTIVE, 4, 3, 3, 0, 250, 0, 0,
+      8 },
     { "superblocks", 4096, QUIRE_VERSIONING_ADAPTIVE, 4, 20, 3, 900, 0, 7, 4,
       8 },
     { "differential", 4096, QUIRE_VERSIONING_DIFFERENTIAL, 6, 14, 6, 900, 0, 5,
@@ -113,7 +113,10 @@ static void make_commit(struct made *m, unsigned i, uint64_t *rand)
 {
     const struct layout *lay = m->lay;
     const struct quire_val meta = { &i, sizeof(i) };
+    struct quire_stat st = { .size = sizeof(st) };
 
+    if (lay->ahead > 0) /* a share that little data is more than */
+        m->twin.db->log_limit = (uint64_t)256 << 10;
     CHECK_OK(twin_begin(&m->twin));
     CHECK_OK(twin_tree_create(&m->twin, "side"));
     for (unsigned k = 0; k < lay->puts; k++) {
@@ -140,7 +143,7 @@ static void make_commit(struct made *m, unsigned i, uint64_t *rand)
     if (i == 2)
         CHECK_OK(twin_set_meta(&m->twin, "side", &meta));
     for (unsigned k = 0; i == 2 && k < lay->ahead; k++) {
-        static char text[12000];
+        char text[3000];
         struct quire_val key = { text, 12 };
         struct quire_val val = { text, sizeof(text) };
 
@@ -152,6 +155,9 @@ static void make_commit(struct made *m, unsigned i, uint64_t *rand)
      * it is durable a superblock names it. */
     if (lay->super > 0 && i % lay->super == 0)
         pf_note(&m->twin.db->file->log_bytes, TX_LOG_DUE);
+    CHECK_OK(quire_stat_get(m->twin.db, &st));
+    if (i == 2)
+        CHECK_EQ(st.pages_ahead > 0, lay->ahead > 0 || lay->large > 100000);
     CHECK_OK(twin_commit(&m->twin, QUIRE_EMPTY));
 }
 
