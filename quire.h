@@ -312,8 +312,9 @@ struct quire_options {
     /* Size of a region, a power of two of 512 KiB to 64 MiB; default the
      * budget / 64, between 512 KiB and 4 MiB. */
     uint32_t region_bytes;
-    /* The following three are fixed when a store is created, and ignored when
-     * an existing one is opened. */
+    /* The following three are for a new store, and ignored when an existing
+     * one is opened. The first is fixed then; the others can be changed with
+     * quire_set_versioning(). */
     uint32_t page_bytes;         /* a power of two, 4 to 64 KiB */
     quire_versioning versioning; /* of new pages */
     uint32_t window;             /* most fragments a page is made of, 2..16 */
@@ -338,6 +339,21 @@ struct quire_options {
 QUIRE_API quire_status quire_open(const char *path,
                                   const struct quire_options *opt,
                                   struct quire **db) QUIRE_MUST_CHECK;
+
+/*
+ * Change how changed pages are written from now on; QUIRE_VERSIONING_DEFAULT
+ * and 0 leave the one or the other as it is. Pages that are there go on in the
+ * new way when they are next changed, and every revision stays what it is.
+ * Waits for its turn to write and makes one revision, durable when the call
+ * returns, with the contents of the one before; none when nothing changes.
+ *
+ * Returns: QUIRE_OK; INVAL (versioning or window); as quire_begin() for
+ *          writing, and as quire_commit(): unless UNDECIDED all is as before.
+ * Context: any thread.
+ */
+QUIRE_API quire_status quire_set_versioning(struct quire *db,
+                                            quire_versioning versioning,
+                                            uint32_t window) QUIRE_MUST_CHECK;
 
 /* What was still held when a store was closed; all zero but the figures of
  * its life, or the library has a fault. */
@@ -547,6 +563,33 @@ QUIRE_API quire_status quire_tree_next(struct quire_txn *txn, const char *after,
 QUIRE_API quire_status quire_tree_count(struct quire_txn *txn,
                                         struct quire_tree *tree,
                                         uint64_t *nrecords) QUIRE_MUST_CHECK;
+
+/* What the pages of a tree are like, of one revision; the pieces of large values
+ * are not counted. */
+struct quire_tree_stat {
+    size_t size;         /* sizeof(struct quire_tree_stat) */
+    uint64_t records;    /* as quire_tree_count() */
+    uint32_t height;     /* levels; 0: no page */
+    uint32_t page_bytes; /* what a leaf may take; an inner page: twice that */
+    uint64_t leaf_pages;
+    uint64_t leaf_bytes; /* they take in memory: over leaf_pages * page_bytes
+                              it is the fill */
+    uint64_t inner_pages;
+    uint64_t inner_bytes;  /* likewise */
+    uint64_t stored_bytes; /* of the fragments that all these are read from */
+    /* chains[n]: pages that are read from n fragments; [0]: pages that the
+     * transaction has changed and not written. */
+    uint64_t chains[QUIRE_WINDOW_MAX + 1];
+};
+
+/*
+ * Fill `st`, whose `size` the caller has set. Reads the pages above the leaves.
+ *
+ * Returns: QUIRE_OK; INVAL (size), MISUSE, NOMEM, IO, CORRUPT.
+ */
+QUIRE_API quire_status
+quire_tree_stat_get(struct quire_txn *txn, struct quire_tree *tree,
+                    struct quire_tree_stat *st) QUIRE_MUST_CHECK;
 
 /*
  * A tree's metadata: bytes of the application's own, versioned like records;

@@ -104,7 +104,8 @@ struct pg_ref {
 };
 
 /* Bytes of an encoded reference: at most; with `nchain` links at most. */
-#define PG_REF_BYTES(nchain) (54u + 18u * (nchain))
+#define PG_REF_BYTES_LINK 18u
+#define PG_REF_BYTES(nchain) (54u + PG_REF_BYTES_LINK * (nchain))
 #define PG_REF_BYTES_MAX PG_REF_BYTES(PG_CHAIN_MAX)
 
 #define PG_REF_INTENT 0x80u /* in the byte of the kind */

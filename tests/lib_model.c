@@ -1091,6 +1091,28 @@ quire_status twin_sync(struct twin *t)
     return rc;
 }
 
+quire_status twin_set_versioning(struct twin *t, quire_versioning versioning,
+                                 uint32_t window)
+{
+    quire_status rc = quire_set_versioning(t->db, versioning, window);
+    quire_rev rev = 0;
+
+    CHECK_NE(rc, QUIRE_MISUSE);
+    if (rc == QUIRE_OK) {
+        CHECK_OK(quire_rev_newest(t->db, &rev));
+        CHECK(rev == t->published || rev == t->published + 1);
+        if (rev > t->published)
+            CHECK_EQ(model_commit(t->model), rev);
+        t->published = t->tried = t->acked = rev;
+    } else if (rc == QUIRE_UNDECIDED) {
+        t->tried = model_commit(t->model);
+        t->poisoned = true;
+    } else if (rc == QUIRE_POISONED) {
+        t->poisoned = true;
+    }
+    return rc;
+}
+
 void twin_abort(struct twin *t)
 {
     quire_abort(t->txn);

@@ -203,6 +203,8 @@ quire_status twin_set_meta(struct twin *t, const char *tree,
                            const struct quire_val *meta);
 quire_status twin_commit(struct twin *t, unsigned flags);
 quire_status twin_sync(struct twin *t);
+quire_status twin_set_versioning(struct twin *t, quire_versioning versioning,
+                                 uint32_t window);
 void twin_abort(struct twin *t);
 
 /*

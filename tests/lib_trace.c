@@ -327,6 +327,16 @@ const struct trace trace_table[] = {
       .reopen = 6,
       .weight = 2,
       .threads = 5 },
+    { .name = "changing versionings",
+      .page_bytes = 4096,
+      .window = 4,
+      .commits = 30,
+      .puts = 6,
+      .val_max = 300,
+      .nosync = 3,
+      .reopen = 7,
+      .set = 4,
+      .weight = 4 },
 };
 
 const size_t trace_ntable = ARRAY_LEN(trace_table);
@@ -812,12 +822,30 @@ static void run_begin(struct trace_run *r, const struct trace *tr,
     open_marked(r);
 }
 
+/* Another versioning and another window than before. */
+static void set_marked(struct trace_run *r, unsigned nth)
+{
+    static const quire_versioning turns[] = {
+        QUIRE_VERSIONING_SLIDING,      QUIRE_VERSIONING_INCREMENTAL,
+        QUIRE_VERSIONING_DIFFERENTIAL, QUIRE_VERSIONING_SLIDING,
+        QUIRE_VERSIONING_FULL,         QUIRE_VERSIONING_ADAPTIVE,
+    };
+
+    crash_mark(r->rec, CRASH_TRIED, r->twin.published + 1);
+    CHECK_OK(twin_set_versioning(&r->twin, turns[nth % ARRAY_LEN(turns)],
+                                 2 + nth * 5 % 15));
+    crash_mark(r->rec, CRASH_RETURNED, r->twin.published);
+    crash_mark(r->rec, CRASH_ACKED, r->twin.acked);
+}
+
 /* The transaction that becomes a revision, and before it some that don't. */
 static void run_commit(struct trace_run *r, unsigned i)
 {
     const struct trace *tr = r->trace;
     bool synced = tr->nosync == 0 || i % tr->nosync == 0;
 
+    if (tr->set > 0 && i % tr->set == 0)
+        set_marked(r, i / tr->set);
     change_next(r, &r->twin, &r->rand);
     if (i % 8 == 0) {
         twin_abort(&r->twin);

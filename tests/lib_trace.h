@@ -44,6 +44,8 @@ struct trace {
     unsigned full_disk; /* each so many commits fails for want of space, though
                            all is written; 0: none */
     unsigned focus;     /* crash in the last so many commits; 0: anywhere */
+    unsigned set;       /* before each so many commits versioning and window are
+                           changed, which is a revision too; 0: never */
     unsigned bad_sync;  /* the sync of each so many commits fails, and the
                            store is opened again; 0: none */
     bool background;    /* zeros are written ahead, by a thread that is let

@@ -315,6 +315,25 @@ static void on_stat_get(struct fault_env *e)
     CHECK_EQ(st.rev, 2);
 }
 
+static void on_set_versioning(struct fault_env *e)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+    quire_status rc;
+
+    open_shop(e);
+    CHECK_OK(quire_stat_get(e->twin.db, &st));
+    CHECK_EQ(st.versioning, QUIRE_VERSIONING_ADAPTIVE);
+    fault_env_arm(e);
+    rc = twin_set_versioning(&e->twin, QUIRE_VERSIONING_SLIDING, 7);
+    CHECK_OK(quire_stat_get(e->twin.db, &st));
+    if (fault_saw(e, rc)) {
+        CHECK_EQ(st.versioning, QUIRE_VERSIONING_SLIDING);
+        CHECK_EQ(st.window, 7);
+    } else if (rc != QUIRE_UNDECIDED) {
+        CHECK_EQ(st.versioning, QUIRE_VERSIONING_ADAPTIVE);
+    }
+}
+
 static void on_verify(struct fault_env *e)
 {
     struct quire_verify_report report = { .size = sizeof(report) };
@@ -474,6 +493,18 @@ static void on_tree_count(struct fault_env *e)
     fault_env_arm(e);
     if (fault_saw(e, quire_tree_count(txn, NULL, &n)))
         CHECK_EQ(n, NSERIES + 2);
+}
+
+static void on_tree_stat_get(struct fault_env *e)
+{
+    struct quire_txn *txn = read_shop(e);
+    struct quire_tree_stat st = { .size = sizeof(st) };
+
+    fault_env_arm(e);
+    if (fault_saw(e, quire_tree_stat_get(txn, NULL, &st))) {
+        CHECK_EQ(st.records, NSERIES + 2);
+        CHECK(st.leaf_pages > 1 && st.inner_pages > 0);
+    }
 }
 
 static void on_tree_set_meta(struct fault_env *e)
@@ -1361,6 +1392,7 @@ static const struct row rows[] = {
     ROW(quire_abort, abort, prepare_shop, SURE, true),
     ROW(quire_txn_rev, txn_rev, prepare_shop, SURE, true),
     ROW(quire_sync, sync, prepare_shop, MAY, true),
+    ROW(quire_set_versioning, set_versioning, prepare_shop, MAY, true),
     ROW(quire_rev_newest, rev_newest, prepare_shop, SURE, true),
     ROW(quire_rev_info, rev_info, prepare_indexed, MAY, true),
     ROW(quire_stat_get, stat_get, prepare_shop, MAY, true),
@@ -1373,6 +1405,7 @@ static const struct row rows[] = {
     ROW(quire_savepoint_rollback, savepoint_rollback, prepare_shop, SURE, true),
     ROW(quire_savepoint_release, savepoint_release, prepare_shop, SURE, true),
     ROW(quire_tree_next, tree_next, prepare_shop, MAY, true),
+    ROW(quire_tree_stat_get, tree_stat_get, prepare_shop, MAY, true),
     ROW(quire_tree_count, tree_count, prepare_shop, MAY, true),
     ROW(quire_tree_set_meta, tree_set_meta, prepare_shop, MAY, true),
     ROW(quire_tree_get_meta, tree_get_meta, prepare_shop, MAY, true),

@@ -154,6 +154,266 @@ static void test_every_window(void **state)
     }
 }
 
+/* ---- changing it ---- */
+
+static void open_history(struct history *h, uint64_t seed, uint32_t page_bytes,
+                         quire_versioning versioning, uint32_t window)
+{
+    memset(h, 0, sizeof(*h));
+    h->rand = seed;
+    h->range = 120;
+    h->disk = mem_disk_create();
+    h->opt = (struct quire_options){
+        .size = sizeof(h->opt),
+        .budget_bytes = QUIRE_BUDGET_MIN,
+        .page_bytes = page_bytes,
+        .versioning = versioning,
+        .window = window,
+        .flags = QUIRE_NOBACKGROUND,
+        .io = mem_disk_io(h->disk),
+    };
+    twin_init(&h->twin);
+    CHECK_OK(twin_open(&h->twin, PATH, &h->opt));
+}
+
+static void close_history(struct history *h)
+{
+    CHECK_OK(quire_verify(h->twin.db, NULL, NULL, NULL));
+    CHECK_OK(twin_close(&h->twin));
+    twin_fini(&h->twin);
+    mem_disk_destroy(h->disk);
+}
+
+static void reopen_history(struct history *h)
+{
+    CHECK_OK(twin_close(&h->twin));
+    CHECK_OK(twin_open(&h->twin, PATH, &h->opt));
+}
+
+static void check_set(struct history *h, quire_versioning versioning,
+                      uint32_t window)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+
+    CHECK_OK(quire_stat_get(h->twin.db, &st));
+    CHECK_EQ(st.versioning, versioning);
+    CHECK_EQ(st.window, window);
+}
+
+/* It is a revision of its own, durable, of the same contents; nothing when
+ * nothing changes; and what is refused changes nothing. */
+static void test_set_versioning(void **state)
+{
+    struct quire_options rdonly;
+    struct quire_txn *txn;
+    struct history h;
+    struct quire *db;
+    quire_rev rev;
+
+    (void)state;
+    open_history(&h, test_seed(), 4096, QUIRE_VERSIONING_DEFAULT, 0);
+    one_transaction(&h);
+    rev = h.twin.published;
+    check_set(&h, QUIRE_VERSIONING_ADAPTIVE, QUIRE_WINDOW_DEFAULT);
+    CHECK_OK(twin_set_versioning(&h.twin, QUIRE_VERSIONING_DEFAULT, 0));
+    CHECK_OK(twin_set_versioning(&h.twin, QUIRE_VERSIONING_ADAPTIVE,
+                                 QUIRE_WINDOW_DEFAULT));
+    CHECK_EQ(h.twin.published, rev);
+    CHECK_OK(twin_set_versioning(&h.twin, QUIRE_VERSIONING_SLIDING, 0));
+    CHECK_EQ(h.twin.published, rev + 1);
+    check_set(&h, QUIRE_VERSIONING_SLIDING, QUIRE_WINDOW_DEFAULT);
+    CHECK_OK(twin_set_versioning(&h.twin, QUIRE_VERSIONING_DEFAULT, 9));
+    check_set(&h, QUIRE_VERSIONING_SLIDING, 9);
+    check_all(&h);
+    reopen_history(&h);
+    check_set(&h, QUIRE_VERSIONING_SLIDING, 9);
+    one_transaction(&h);
+    reopen_history(&h); /* also behind a superblock that names a later one */
+    check_set(&h, QUIRE_VERSIONING_SLIDING, 9);
+    /* back to what the store was created with */
+    CHECK_OK(twin_set_versioning(&h.twin, QUIRE_VERSIONING_ADAPTIVE, 4));
+    reopen_history(&h);
+    check_set(&h, QUIRE_VERSIONING_ADAPTIVE, 4);
+    check_all(&h);
+
+    rev = h.twin.published;
+    CHECK_STATUS(quire_set_versioning(h.twin.db, (quire_versioning)6, 4),
+                 QUIRE_INVAL);
+    CHECK(strstr(quire_error_detail(), "versioning 6") != NULL);
+    CHECK_STATUS(quire_set_versioning(h.twin.db, QUIRE_VERSIONING_FULL, 1),
+                 QUIRE_INVAL);
+    CHECK_STATUS(quire_set_versioning(h.twin.db, QUIRE_VERSIONING_FULL, 17),
+                 QUIRE_INVAL);
+    CHECK(strstr(quire_error_detail(), "window is 17") != NULL);
+    CHECK_STATUS(quire_set_versioning(NULL, QUIRE_VERSIONING_FULL, 4),
+                 QUIRE_MISUSE);
+    CHECK_OK(quire_begin(h.twin.db, QUIRE_WRITE, &txn));
+    CHECK_STATUS(quire_set_versioning(h.twin.db, QUIRE_VERSIONING_FULL, 4),
+                 QUIRE_MISUSE); /* it would wait for itself */
+    quire_abort(txn);
+    check_set(&h, QUIRE_VERSIONING_ADAPTIVE, 4);
+    CHECK_EQ(h.twin.published, rev);
+    CHECK_OK(twin_close(&h.twin));
+    rdonly = h.opt;
+    rdonly.flags |= QUIRE_RDONLY;
+    CHECK_OK(quire_open(PATH, &rdonly, &db));
+    CHECK_STATUS(quire_set_versioning(db, QUIRE_VERSIONING_FULL, 4),
+                 QUIRE_READONLY);
+    CHECK_OK(quire_close(db));
+    CHECK_OK(twin_open(&h.twin, PATH, &h.opt));
+    close_history(&h);
+}
+
+/* Histories in which it changes now and then, in the middle of chains. */
+static void test_changing_histories(void **state)
+{
+    uint64_t seed = test_seed();
+
+    (void)state;
+    for (unsigned round = 0; round < test_rounds(24); round++, seed++) {
+        struct history h;
+
+        open_history(&h, seed, 4096, all[seed % ARRAY_LEN(all)].versioning,
+                     2 + (uint32_t)(seed * 7 % 15));
+        for (unsigned i = 1; i <= 50; i++) {
+            one_transaction(&h);
+            if (below(&h, 5) == 0)
+                CHECK_OK(twin_set_versioning(
+                    &h.twin, all[below(&h, ARRAY_LEN(all))].versioning,
+                    2 + (uint32_t)below(&h, 15)));
+            if (i % 7 == 0)
+                reopen_history(&h);
+            if (i % 5 == 0)
+                check_all(&h);
+        }
+        close_history(&h);
+    }
+}
+
+/* A tree whose inner pages were filled when references were short, and then may
+ * be long: each of its pages is changed time and again. The keys are long, so
+ * that there are three levels. */
+static void test_wider_references(void **state)
+{
+    static const struct {
+        const char *name;
+        quire_versioning before, after;
+        uint32_t wbefore, wafter;
+    } cases[] = {
+        { "increments of 2, adaptive", QUIRE_VERSIONING_INCREMENTAL,
+          QUIRE_VERSIONING_ADAPTIVE, 2, 4 },
+        { "full, increments of 16", QUIRE_VERSIONING_FULL,
+          QUIRE_VERSIONING_INCREMENTAL, 2, 16 },
+        { "sliding of 2, sliding of 16", QUIRE_VERSIONING_SLIDING,
+          QUIRE_VERSIONING_SLIDING, 2, 16 },
+        { "adaptive, increments of 2", QUIRE_VERSIONING_ADAPTIVE,
+          QUIRE_VERSIONING_INCREMENTAL, 4, 2 },
+        { "increments of 16, full", QUIRE_VERSIONING_INCREMENTAL,
+          QUIRE_VERSIONING_FULL, 16, 2 },
+    };
+    unsigned n = (unsigned)test_rounds(6000);
+
+    (void)state;
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        struct quire_tree_stat st = { .size = sizeof(st) };
+        char why[MODEL_WHY_CAP];
+        struct quire_txn *txn;
+        struct history h;
+
+        CHECK_CASE(cases[c].name);
+        open_history(&h, test_seed(), 4096, cases[c].before, cases[c].wbefore);
+        for (unsigned pass = 0; pass < 6; pass++) {
+            if (pass == 2)
+                CHECK_OK(twin_set_versioning(&h.twin, cases[c].after,
+                                             cases[c].wafter));
+            /* all of the pages, some of them, and those of one parent */
+            for (unsigned part = 0; part < (pass == 0 ? 1 : 4); part++) {
+                CHECK_OK(twin_begin(&h.twin));
+                for (unsigned i = pass + part; i < n;
+                     i += pass == 0 ? 1 : 7 + 20 * part) {
+                    char key[80];
+                    int len = snprintf(key, sizeof(key), "%08u%060u", i * 7919u,
+                                       i);
+
+                    if (pass == 4 && i % 3 != 0)
+                        (void)!twin_del(
+                            &h.twin, NULL,
+                            &(struct quire_val){ key, (size_t)len });
+                    else
+                        CHECK_OK(twin_put_gen(&h.twin, NULL, key, (size_t)len,
+                                              30, &h.rand));
+                }
+                CHECK_OK(twin_commit(&h.twin, QUIRE_NOSYNC));
+            }
+            reopen_history(&h);
+            CHECK_OK(quire_begin(h.twin.db, QUIRE_READ, &txn));
+            CHECK_OK(quire_tree_stat_get(txn, NULL, &st));
+            if (n >= 6000)
+                CHECK(st.height >= 3);
+            quire_abort(txn);
+        }
+        for (quire_rev rev = h.twin.published; rev > 0; rev -= rev > 3 ? 3 : 1)
+            if (!model_same_at(h.twin.model, h.twin.db, rev, MODEL_FORWARD,
+                               why)) {
+                print_error("revision %" PRIu64 ": %s\n", rev, why);
+                CHECK(false);
+            }
+        close_history(&h);
+    }
+}
+
+/* What is told of a tree's pages agrees with what is known. */
+static void test_tree_stat(void **state)
+{
+    struct quire_tree_stat st = { .size = sizeof(st) };
+    struct quire_txn *txn;
+    struct history h;
+    uint64_t pages = 0, more = 0;
+
+    (void)state;
+    open_history(&h, test_seed(), 4096, QUIRE_VERSIONING_SLIDING, 3);
+    CHECK_OK(quire_begin(h.twin.db, QUIRE_READ, &txn));
+    CHECK_OK(quire_tree_stat_get(txn, NULL, &st));
+    CHECK_EQ(st.records + st.height + st.leaf_pages + st.inner_pages +
+                 st.stored_bytes,
+             0);
+    st.size = 8;
+    CHECK_STATUS(quire_tree_stat_get(txn, NULL, &st), QUIRE_INVAL);
+    CHECK_STATUS(quire_tree_stat_get(txn, NULL, NULL), QUIRE_MISUSE);
+    quire_abort(txn);
+    for (unsigned i = 0; i < 30; i++)
+        one_transaction(&h);
+    CHECK_OK(quire_begin(h.twin.db, QUIRE_READ, &txn));
+    memset(&st, 0, sizeof(st));
+    st.size = sizeof(st);
+    CHECK_OK(quire_tree_stat_get(txn, NULL, &st));
+    CHECK_EQ(st.page_bytes, 4096);
+    CHECK(st.height >= 1 && st.leaf_pages >= 1);
+    CHECK(st.leaf_bytes <= st.leaf_pages * st.page_bytes);
+    for (unsigned n = 1; n <= QUIRE_WINDOW_MAX; n++) {
+        pages += st.chains[n];
+        more += n > 1 ? st.chains[n] : 0;
+        if (n > 3)
+            CHECK_EQ(st.chains[n], 0);
+    }
+    CHECK_EQ(st.chains[0], 0);
+    CHECK_EQ(pages, st.leaf_pages + st.inner_pages);
+    CHECK(more > 0);
+    quire_abort(txn);
+    /* in a transaction that has changed all of it */
+    CHECK_OK(twin_begin(&h.twin));
+    for (unsigned i = 0; i < 120; i++)
+        put_one(&h, i);
+    memset(&st, 0, sizeof(st));
+    st.size = sizeof(st);
+    CHECK_OK(quire_tree_stat_get(h.twin.txn, NULL, &st));
+    CHECK_EQ(st.records, 120);
+    CHECK_EQ(st.chains[0], st.leaf_pages + st.inner_pages);
+    CHECK_EQ(st.stored_bytes, 0);
+    twin_abort(&h.twin);
+    close_history(&h);
+}
+
 /* ---- reads ---- */
 
 #define NRECORDS 150u
@@ -283,6 +543,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_window),
+        cmocka_unit_test(test_set_versioning),
+        cmocka_unit_test(test_changing_histories),
+        cmocka_unit_test(test_wider_references),
+        cmocka_unit_test(test_tree_stat),
         cmocka_unit_test(test_reads_of_a_page),
     };
 

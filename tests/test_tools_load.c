@@ -549,7 +549,7 @@ static void test_help(void **state)
 {
     static const char *const commands[] = {
         "load",      "get",   "put",  "del",    "scan", "dump",
-        "revisions", "trees", "stat", "verify", "gen",
+        "revisions", "trees", "stat", "verify", "gen",  "set",
     };
     struct run r = { 0 };
 

@@ -518,6 +518,56 @@ static void test_stat(void **state)
     run_free(&r);
 }
 
+/* `quire set` changes what is written from then on, and `stat` tells of how
+ * many fragments the pages of each tree are. */
+static void test_set(void **state)
+{
+    struct run r = { 0 };
+    char csv[2000];
+    size_t len = (size_t)snprintf(csv, sizeof(csv), "k,v\n");
+
+    (void)state;
+    for (unsigned i = 1; i <= 60; i++)
+        len += (size_t)snprintf(csv + len, sizeof(csv) - len,
+                                "%u,value number %u\n", i, i);
+    load(csv, "--key", "k", NULL, NULL);
+    load("k,v\n1,a\n", "--key", "k", "--tree", "a\tb");
+    run(&r, "set", "--db", db, "--versioning", "incremental", "--window", "5",
+        NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_EQ(r.out_len + r.err_len, 0);
+    run(&r, "stat", "--db", db, NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_EQ(run_figure(&r, "window"), 5);
+    CHECK_EQ(run_figure(&r, "revision"), 3);
+    CHECK_SAYS(&r, "\nversioning: incremental\n");
+    CHECK_SAYS(&r, "\ntree \"\": records 60, height 1, leaves 1 ");
+    CHECK_SAYS(&r, "\ntree \"a\\u0009b\": records 1, ");
+    CHECK_SAYS(&r, ", chains 1:1\n");
+    for (unsigned i = 0; i < 3; i++) {
+        run(&r, "put", "--db", db, "2", i % 2 == 0 ? "2,x" : "2,y", NULL);
+        CHECK_RUN(&r, 0);
+    }
+    run(&r, "stat", "--db", db, "--json", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_SAYS(&r, "\"versioning\":\"incremental\"");
+    CHECK_SAYS(&r, ",\"trees\":[{\"name\":\"\",\"records\":60,");
+    CHECK_SAYS(&r, "\"chains\":{\"4\":1}},{\"name\":\"a\\u0009b\",");
+    CHECK_SAYS(&r, "\"chains\":{\"1\":1}}]}\n");
+    /* one of the two alone; and nothing to change is no revision */
+    run(&r, "set", "--db", db, "--window=5", NULL);
+    CHECK_RUN(&r, 0);
+    run(&r, "set", "--db", db, "--versioning=sliding", NULL);
+    CHECK_RUN(&r, 0);
+    run(&r, "stat", "--db", db, NULL);
+    CHECK_EQ(run_figure(&r, "window"), 5);
+    CHECK_EQ(run_figure(&r, "revision"), 7);
+    CHECK_SAYS(&r, "\nversioning: sliding\n");
+    run(&r, "verify", "--db", db, NULL);
+    CHECK_RUN(&r, 0);
+    run_free(&r);
+}
+
 /* A byte changed anywhere in what was committed is found or does not matter;
  * nothing crashes. A page's byte is found, with its place. */
 static void test_verify(void **state)
@@ -628,8 +678,8 @@ int main(void)
         TEST(test_put_json),     TEST(test_put_raw),
         TEST(test_put_large),    TEST(test_del),
         TEST(test_revisions),    TEST(test_trees),
-        TEST(test_stat),         TEST(test_verify),
-        TEST(test_gen),
+        TEST(test_stat),         TEST(test_set),
+        TEST(test_verify),       TEST(test_gen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

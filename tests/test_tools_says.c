@@ -435,6 +435,23 @@ static void test_usage(void **state)
           2,
           "quire stat: --memory 1048576: the least is 8M",
           { "stat", "--db", DB, "--memory", "1M" } },
+        { NULL,
+          2,
+          "quire set: give --versioning, --window, or both",
+          { "set", "--db", DB } },
+        { NULL,
+          2,
+          "quire set: --versioning half: it is full, incremental, differential, "
+          "sliding or adaptive",
+          { "set", "--db", DB, "--versioning", "half" } },
+        { NULL,
+          2,
+          "quire set: --window: give 2 to 16",
+          { "set", "--db", DB, "--window", "17" } },
+        { NULL,
+          2,
+          "quire set: --window: give 2 to 16",
+          { "set", "--db", DB, "--window", "1" } },
     };
 
     (void)state;
@@ -461,6 +478,7 @@ static void test_all_commands(void **state)
         { "trees", { NULL }, true, true },
         { "stat", { NULL }, true, true },
         { "verify", { NULL }, true, true },
+        { "set", { "--window", "3" }, true, true },
         { "gen", { NULL }, false, true },
     };
     struct run r = { 0 };
@@ -520,7 +538,7 @@ static void test_options_of_help(void **state)
     } commands[] = {
         { "load", 17 }, { "get", 7 },  { "put", 5 },    { "del", 4 },
         { "scan", 14 }, { "dump", 7 }, { "trees", 4 },  { "revisions", 4 },
-        { "stat", 4 },  { "gen", 3 },  { "verify", 3 },
+        { "stat", 4 },  { "gen", 3 },  { "verify", 3 }, { "set", 5 },
     };
     struct run help = { 0 };
     struct run r = { 0 };

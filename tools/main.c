@@ -21,6 +21,7 @@ static const struct {
     { "revisions", cmd_revisions, "list the revisions" },
     { "trees", cmd_trees, "list the trees" },
     { "stat", cmd_stat, "print the store's figures" },
+    { "set", cmd_set, "change how pages are written" },
     { "verify", cmd_verify, "check every page of every revision" },
     { "gen", cmd_gen, "make sample records" },
     { "replay", cmd_replay, "replay a trace of requests through the cache" },

@@ -149,6 +149,13 @@ quire_status store_value(struct quire_txn *txn, struct quire_tree *tree,
                          struct quire_cursor *cur, const struct quire_val *key,
                          struct bytes *buf, struct quire_val *val);
 
+/* ---- versionings (cmd_set.c) ---- */
+
+const char *versioning_name(quire_versioning versioning);
+/* What `text` names. -1, or EXIT_USAGE once that is said. */
+int versioning_parse(const char *command, const char *text,
+                     quire_versioning *versioning);
+
 /* ---- signals (signals.c) ---- */
 
 /* SIGINT and SIGTERM from now on set stop_signal() instead of killing; a
@@ -168,6 +175,7 @@ int cmd_dump(int argc, char **argv);
 int cmd_revisions(int argc, char **argv);
 int cmd_trees(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_set(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_gen(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

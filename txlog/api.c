@@ -129,6 +129,7 @@ quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
 {
     struct quire_stat s;
     struct pf_stat pf;
+    uint32_t pages;
     struct tx_root root;
     quire_status rc = tx_store_check(db);
 
@@ -149,8 +150,10 @@ quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
     s.file_bytes = pf.file_bytes;
     s.log_off = pf.log_off;
     s.page_bytes = db->env.page_bytes;
-    s.window = db->env.window;
-    s.versioning = db->env.versioning;
+    /* relaxed: a figure */
+    pages = atomic_load_explicit(&db->pages, memory_order_relaxed);
+    s.window = pages & 0xff;
+    s.versioning = (quire_versioning)(pages >> 8);
     s.block_bytes = pf_file_geometry(db->file)->block_bytes;
     s.incarnation = pf.incarnation;
     s.syncs = pf.syncs;
@@ -167,6 +170,23 @@ quire_status quire_stat_get(struct quire *db, struct quire_stat *st)
     pc_stat(db->cache, &s.cache);
     memcpy(st, &s, ra_min_u64(st->size, sizeof(s)));
     return QUIRE_OK;
+}
+
+quire_status quire_set_versioning(struct quire *db, quire_versioning versioning,
+                                  uint32_t window)
+{
+    quire_status rc = tx_store_check(db);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (versioning != QUIRE_VERSIONING_DEFAULT &&
+        !pf_versioning_known(versioning))
+        return ra_fail(QUIRE_INVAL, "versioning %d is not known",
+                       (int)versioning);
+    if (window != 0 && (window < 2 || window > QUIRE_WINDOW_MAX))
+        return ra_fail(QUIRE_INVAL, "window is %u, not 2 to %u", window,
+                       QUIRE_WINDOW_MAX);
+    return tx_pages_set(db, versioning, window);
 }
 
 quire_status quire_verify(struct quire *db,
@@ -505,6 +525,31 @@ quire_status quire_tree_count(struct quire_txn *txn, struct quire_tree *tree,
     if (rc != QUIRE_OK)
         return rc;
     *nrecords = t->tree.count;
+    return QUIRE_OK;
+}
+
+quire_status quire_tree_stat_get(struct quire_txn *txn, struct quire_tree *tree,
+                                 struct quire_tree_stat *st)
+{
+    struct quire_tree_stat s;
+    struct quire_tree *t;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (st == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_tree_stat_get: st is NULL");
+    if (st->size < offsetof(struct quire_tree_stat, chains))
+        return ra_fail(QUIRE_INVAL, "tree stat: size is %zu", st->size);
+    rc = tree_check(txn, tree, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    memset(&s, 0, sizeof(s));
+    rc = tr_stat(&t->tree, &s);
+    if (rc != QUIRE_OK)
+        return rc;
+    s.size = st->size;
+    memcpy(st, &s, ra_min_u64(st->size, sizeof(s)));
     return QUIRE_OK;
 }
 

@@ -63,8 +63,13 @@ static size_t root_value(const struct tr_tree *tree, uint8_t *buf)
     size_t len = 0;
 
     memset(buf, 0, PG_REF_BYTES_MAX);
-    if (tree->root.intent)
-        return width;
+    if (tree->root.intent) {
+        /* It may be written as it was, when the window was larger. */
+        const struct tr_intent *in = tr_log_intent(tree->log, tree->root.id);
+        size_t now = PG_REF_BYTES(in->ref.nchain);
+
+        return now > width ? now : width;
+    }
     if (tree->root.id != PG_ID_NONE)
         len = pg_ref_encode(&tree->root, buf);
     return len > width ? len : width;
@@ -263,6 +268,7 @@ static void written(struct quire *db, const struct pf_record *rec,
                     const struct tx_root *root, bool synced)
 {
     tx_rev_note(db, rec);
+    tx_pages_note(db);
     tx_needed_note(db);
     tr_log_finish(&db->wlog);
     db->last = *rec;
@@ -280,16 +286,40 @@ static void written(struct quire *db, const struct pf_record *rec,
     atomic_fetch_add_explicit(&db->commits, 1, memory_order_relaxed);
 }
 
+/* Say in a record how pages are written, unless it has always been as when the
+ * store was created. */
+static void pages_of(const struct quire *db, struct pf_record *rec)
+{
+    if (!db->env.mixed)
+        return;
+    rec->window = db->env.window;
+    rec->versioning = db->env.versioning;
+}
+
+void tx_pages_note(struct quire *db)
+{
+    /* relaxed: a figure */
+    atomic_store_explicit(&db->pages,
+                          (uint32_t)db->env.versioning << 8 | db->env.window,
+                          memory_order_relaxed);
+}
+
 /* Steps 1 to 5. */
 static quire_status write_commit(struct quire_txn *txn, bool synced,
                                  struct tx_root *root)
 {
     struct quire *db = txn->db;
     struct pf_record rec;
+    const struct tr_env env = db->env;
     uint64_t bound = 0;
     bool in_batch = false, indexed = false, known = false;
     quire_status rc;
 
+    if (txn->window != 0) {
+        db->env.window = txn->window;
+        db->env.versioning = txn->versioning;
+        db->env.mixed = true;
+    }
     rc = pending_room(db);
     if (rc == QUIRE_OK)
         rc = prepare(txn, &indexed, &known, &bound);
@@ -312,6 +342,7 @@ static quire_status write_commit(struct quire_txn *txn, bool synced,
     rec.durable_through = pf_file_durable(db->file);
     rec.catalogue = txn->catalogue.root;
     rec.system = txn->system.root;
+    pages_of(db, &rec);
     rc = pf_batch_commit(db->file, &rec);
     in_batch = false;
     if (rc != QUIRE_OK)
@@ -323,6 +354,11 @@ static quire_status write_commit(struct quire_txn *txn, bool synced,
 out:
     if (in_batch)
         pf_batch_abort(db->file);
+    if (rc != QUIRE_OK && txn->window != 0) {
+        db->env.window = env.window;
+        db->env.versioning = env.versioning;
+        db->env.mixed = env.mixed;
+    }
     return rc;
 }
 
@@ -358,6 +394,26 @@ quire_status tx_commit(struct quire_txn *txn, unsigned flags, quire_rev *rev)
     }
     tx_end(txn);
     return rc;
+}
+
+quire_status tx_pages_set(struct quire *db, quire_versioning versioning,
+                          uint32_t window)
+{
+    struct quire_txn *txn;
+    quire_status rc = tx_begin(db, true, TX_FOREVER, NULL, &txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    txn->versioning = versioning != QUIRE_VERSIONING_DEFAULT
+                          ? versioning
+                          : db->env.versioning;
+    txn->window = window != 0 ? window : db->env.window;
+    if (txn->versioning == db->env.versioning &&
+        txn->window == db->env.window) {
+        txn->window = 0; /* they are in force: wait until that is durable */
+        return tx_commit(txn, 0, NULL);
+    }
+    return tx_commit(txn, QUIRE_EMPTY, NULL);
 }
 
 quire_status tx_sync(struct quire *db)

@@ -340,6 +340,12 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     if (rc != QUIRE_OK)
         goto out;
     QUIRE_ASSERT(db->wroot.rev == last.rev);
+    if (last.window != 0) {
+        db->env.window = last.window;
+        db->env.versioning = last.versioning;
+        db->env.mixed = true;
+    }
+    tx_pages_note(db);
     ra_mutex_lock(&db->commit_lock);
     tx_root_publish(db, &db->wroot);
     ra_mutex_unlock(&db->commit_lock);

@@ -85,7 +85,10 @@ struct quire {
     struct ra_pool *pool;     /* immutable */
     struct pc_cache *cache;   /* immutable */
     struct pf_file *file;     /* immutable */
-    struct tr_env env;        /* immutable */
+    struct tr_env env;        /* immutable, but for how pages are written: the
+                                 writer's */
+    /* The same for others, versioning << 8 | window; atomic, relaxed. */
+    _Atomic uint32_t pages;
 
     struct tx_root_box root; /* published; written under commit_lock */
 
@@ -154,8 +157,10 @@ struct quire_txn {
     struct tx_handle h;
     struct quire *db;
     bool write;
-    bool failed;         /* can only be aborted */
-    struct tx_root root; /* what it sees, or is based on */
+    bool failed;     /* can only be aborted */
+    uint32_t window; /* to be in force with the commit; 0: no change */
+    quire_versioning versioning; /* likewise */
+    struct tx_root root;         /* what it sees, or is based on */
     struct tr_tree catalogue;
     struct tr_tree system;
     struct tx_handle *trees;   /* opened in it */
@@ -224,6 +229,11 @@ quire_status tx_spill(struct quire_txn *txn, uint64_t keep_bytes,
 quire_status tx_sync(struct quire *db) QUIRE_MUST_CHECK;
 quire_status tx_commit(struct quire_txn *txn, unsigned flags,
                        quire_rev *rev) QUIRE_MUST_CHECK;
+/* Change how pages are written, with a commit of its own. */
+quire_status tx_pages_set(struct quire *db, quire_versioning versioning,
+                          uint32_t window) QUIRE_MUST_CHECK;
+/* Tell readers of figures how pages are written. */
+void tx_pages_note(struct quire *db);
 
 /* catalogue.c */
 quire_status tx_tree_get(struct quire_txn *txn, const char *name,

@@ -284,6 +284,7 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
     t->db = db;
     t->write = write;
     t->failed = false;
+    t->window = 0;
     t->busy = false;
     t->update.txn = NULL;
     t->saves = NULL;

@@ -27,7 +27,8 @@ struct pf_env {
     bool background; /* run the zero-ahead thread */
 };
 
-/* Fixed when a store is created; in both superblocks. */
+/* Fixed when a store is created; in both superblocks. Window and versioning
+ * may be others by now: the newest record says so. */
 struct pf_geometry {
     uint8_t uuid[16];
     uint32_t page_bytes;
@@ -57,10 +58,13 @@ struct pf_record {
     struct pg_ref catalogue;   /* * root of the catalogue tree, or no page */
     struct pg_ref system;      /* * root of the system tree, or no page */
     struct pg_ref dead;        /* * newest DEAD page of this commit, or none */
-    pg_id id;                  /* of the record's own fragment */
-    uint32_t stored_len;       /* bytes of it */
-    uint64_t sum;              /* its checksum */
-    uint64_t prev_sum;         /* checksum of the previous revision's record */
+    uint32_t window;           /* * of pages, from this commit on; 0: it is as
+                                  the geometry says, and so is versioning */
+    quire_versioning versioning; /* * likewise */
+    pg_id id;                    /* of the record's own fragment */
+    uint32_t stored_len;         /* bytes of it */
+    uint64_t sum;                /* its checksum */
+    uint64_t prev_sum; /* checksum of the previous revision's record */
     uint64_t incarnation;
     uint64_t batch_off;       /* bytes: where its batch begins */
     uint64_t batch_end;       /* bytes: where the next block begins */

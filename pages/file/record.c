@@ -42,11 +42,14 @@ enum {
 #define PF_RECORD_REFS 3u
 #define PF_SECTION_HEADER 8u /* u16 type, u16 zero, u32 length */
 #define PF_SECTION_SPANS 1u  /* spans that this commit took into use */
+#define PF_SECTION_PAGES 2u  /* u32 window, u32 versioning */
+#define PAGES_BYTES 8u
 
 static_assert(REC_SPAN + SPAN_BYTES == REC_NEXT_SPAN, "spans follow");
 static_assert(REC_NEXT_SPAN + SPAN_BYTES == REC_FRONTIER, "spans follow");
 static_assert(REC_FIXED + PF_RECORD_REFS * PG_REF_BYTES_MAX +
-                      PF_SECTION_HEADER + (PF_SPANS_MAX + 1) * SPAN_BYTES <=
+                      PF_SECTION_HEADER + PAGES_BYTES + PF_SECTION_HEADER +
+                      (PF_SPANS_MAX + 1) * SPAN_BYTES <=
                   PF_RECORD_BODY_MAX,
               "the longest record fits");
 
@@ -55,7 +58,8 @@ size_t pf_record_bound(const struct pf_record *rec, unsigned nspans)
     /* No page still counts as a reference, so that the bound is simple. */
     return REC_FIXED + PG_REF_BYTES(rec->catalogue.nchain) +
            PG_REF_BYTES(rec->system.nchain) + PG_REF_BYTES(rec->dead.nchain) +
-           PF_SECTION_HEADER + (size_t)nspans * SPAN_BYTES;
+           PF_SECTION_HEADER + PAGES_BYTES + PF_SECTION_HEADER +
+           (size_t)nspans * SPAN_BYTES;
 }
 
 static void pf_span_encode(const struct pf_span *span, uint8_t *buf)
@@ -111,6 +115,15 @@ size_t pf_record_encode(const struct pf_record *rec, const uint8_t uuid[16],
         for (unsigned i = 0; i < nspans; i++, len += SPAN_BYTES)
             pf_span_encode(&spans[i], buf + len);
     }
+    if (rec->window != 0) {
+        ra_put_le16(buf + len, PF_SECTION_PAGES);
+        ra_put_le16(buf + len + 2, 0);
+        ra_put_le32(buf + len + 4, PAGES_BYTES);
+        len += PF_SECTION_HEADER;
+        ra_put_le32(buf + len, rec->window);
+        ra_put_le32(buf + len + 4, (uint32_t)rec->versioning);
+        len += PAGES_BYTES;
+    }
     return len;
 }
 
@@ -138,6 +151,18 @@ static bool pf_ref_ok(const struct pg_ref *ref, uint64_t frontier)
     return true;
 }
 
+/* How pages are written from this record on. */
+static bool pf_pages_decode(const uint8_t *buf, size_t len,
+                            struct pf_record *rec)
+{
+    if (len != PAGES_BYTES)
+        return false;
+    rec->window = ra_le32(buf);
+    rec->versioning = (quire_versioning)ra_le32(buf + 4);
+    return rec->window >= 2 && rec->window <= QUIRE_WINDOW_MAX &&
+           pf_versioning_known(rec->versioning);
+}
+
 /* Decode the references and walk the sections. */
 static bool pf_record_decode_rest(const uint8_t *body, size_t len,
                                   struct pf_record *rec)
@@ -157,11 +182,20 @@ static bool pf_record_decode_rest(const uint8_t *body, size_t len,
             return false;
         at += n;
     }
+    rec->window = 0;
+    rec->versioning = QUIRE_VERSIONING_DEFAULT;
     while (at < len) {
-        if (len - at < PF_SECTION_HEADER ||
-            ra_le32(body + at + 4) > len - at - PF_SECTION_HEADER)
+        size_t n = 0;
+
+        if (len - at >= PF_SECTION_HEADER)
+            n = ra_le32(body + at + 4);
+        if (len - at < PF_SECTION_HEADER || n > len - at - PF_SECTION_HEADER)
             return false;
-        at += PF_SECTION_HEADER + ra_le32(body + at + 4);
+        at += PF_SECTION_HEADER;
+        if (ra_le16(body + at - PF_SECTION_HEADER) == PF_SECTION_PAGES &&
+            !pf_pages_decode(body + at, n, rec))
+            return false;
+        at += n;
     }
     return true;
 }

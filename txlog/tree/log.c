@@ -112,6 +112,7 @@ quire_status tr_log_adopt(struct tr_log *log, struct tr_tree *tree, void *seg,
     in->parent = parent;
     in->older = TR_NONE;
     in->level = log->level;
+    in->links_max = PG_CHAIN_MAX;
     in->seg_bytes = (uint32_t)ra_seg_bytes(log->env->pool, seg);
     in->used = true;
     log->nused++;

@@ -17,7 +17,8 @@
 #include "pages/pg.h"
 #include "quire.h"
 
-/* What all trees of a store share; immutable after opening. */
+/* What all trees of a store share; immutable after opening, but for window and
+ * versioning, which are the writer's and change between transactions. */
 struct tr_env {
     struct pf_file *file;
     struct pc_cache *cache;
@@ -25,6 +26,7 @@ struct tr_env {
     uint32_t page_bytes;
     uint32_t window;
     quire_versioning versioning;
+    bool mixed; /* the two have been others, so pages may be filled otherwise */
 };
 
 /*
@@ -39,7 +41,7 @@ static inline unsigned tr_window(const struct tr_env *env, unsigned level)
                : env->window;
 }
 
-/* Bytes of the widest reference to a page of `level`. */
+/* Bytes of the widest reference to a page of `level` that is written now. */
 static inline size_t tr_ref_width(const struct tr_env *env, unsigned level)
 {
     return PG_REF_BYTES(tr_window(env, level) - 1);
@@ -65,6 +67,8 @@ struct tr_intent {
     uint32_t dropped;     /* savepoints open when it was dropped; 0: live */
     uint64_t older;       /* number that holds the version before, which a
                              savepoint needs; TR_NONE: no savepoint does */
+    uint8_t links_max;    /* most links of the next version: its reference
+                             replaces the entry of its parent in place (TR-4) */
     bool holds;           /* it is such a version, and nothing else */
     bool used;            /* touched since the spilling hand came by */
     bool written;         /* `ref` is what the commit batch holds of it */
@@ -242,6 +246,11 @@ uint64_t tr_log_count(struct tr_log *log, uint64_t no);
 /* How many records have keys below `key`. Reads one page of each level. */
 quire_status tr_rank(struct tr_tree *tree, const struct quire_val *key,
                      uint64_t *rank) QUIRE_MUST_CHECK;
+
+/* What the tree's pages are like, into *st, which is zeros. Reads the pages
+ * above the leaves. */
+quire_status tr_stat(struct tr_tree *tree,
+                     struct quire_tree_stat *st) QUIRE_MUST_CHECK;
 
 /* Put `val`, an inline value or an encoded struct pg_large. A changed page of
  * an overflow value that is replaced is dropped. */

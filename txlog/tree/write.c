@@ -40,12 +40,11 @@ static size_t split_bytes(const struct tr_env *env, unsigned level)
     return level == 0 ? env->page_bytes : 2 * (size_t)env->page_bytes;
 }
 
-/* The content of a page with all its children entered: what it may grow to
- * without a put. O(n) for inner pages. */
-static size_t full_content(const struct tr_env *env, const struct pg_image *img)
+/* The content of a page with all its children entered under entries of at least
+ * `width`. O(n) for inner pages. */
+static size_t content_at(const struct pg_image *img, size_t width)
 {
     size_t total = pg_work_content(img);
-    size_t width = img->level > 0 ? tr_ref_width(env, img->level - 1u) : 0;
     struct quire_val val;
 
     for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
@@ -55,6 +54,38 @@ static size_t full_content(const struct tr_env *env, const struct pg_image *img)
     return total;
 }
 
+/* The same for entries as wide as a reference may be: what it may grow to
+ * without a put. */
+static size_t full_content(const struct tr_env *env, const struct pg_image *img)
+{
+    return content_at(img,
+                      img->level > 0 ? tr_ref_width(env, img->level - 1u) : 0);
+}
+
+/* Is the page of a size that splitting leaves? */
+static bool size_ok(const struct tr_env *env, const struct pg_image *img,
+                    size_t content)
+{
+    return content <= split_bytes(env, img->level) / 2 * 3;
+}
+
+/*
+ * How wide the entry of the child at `ref` becomes when the child is entered:
+ * at least as wide as it is, so that the reference can be put back. A page that
+ * was filled when references were less wide (another versioning, a smaller
+ * window) might become too large; until it is split its children are entered
+ * under entries that have room for a whole page's reference (TR-9).
+ */
+static size_t entry_width(const struct tr_env *env, const struct pg_image *page,
+                          const struct pg_ref *ref, size_t now)
+{
+    size_t width = PG_REF_BYTES(0);
+
+    if (!env->mixed || size_ok(env, page, full_content(env, page)))
+        width = tr_ref_width(env, ref->level);
+    return width > now ? width : now;
+}
+
 /* The segment that any page of this level fits in, with an entry to spare. */
 static size_t seg_bytes(const struct tr_env *env, unsigned level)
 {
@@ -62,7 +93,7 @@ static size_t seg_bytes(const struct tr_env *env, unsigned level)
                       : 4 * (size_t)env->page_bytes;
 }
 
-/* The reference to changed page `no`, as wide as tr_ref_width(). */
+/* The reference to changed page `no`, and zeros behind it. */
 static void intent_ref(struct tr_log *log, uint64_t no, uint8_t *buf)
 {
     struct pg_image *img = tr_log_intent(log, no)->img;
@@ -73,7 +104,7 @@ static void intent_ref(struct tr_log *log, uint64_t no, uint8_t *buf)
     ref.kind = img->kind;
     ref.level = img->level;
     ref.intent = true;
-    memset(buf, 0, tr_ref_width(log->env, img->level));
+    memset(buf, 0, PG_REF_BYTES_MAX);
     pg_ref_encode(&ref, buf);
 }
 
@@ -156,16 +187,19 @@ static quire_status make_room(struct tr_log *log, uint64_t no, size_t key_len,
     return QUIRE_OK;
 }
 
-/* Can a page that was read be changed? Its reference is not longer than what
- * replaces it, and it is of a size that splitting leaves: what the file says is
+/* Can a page that was read be changed? It is of a size that splitting leaves,
+ * and its reference not longer than what replaces it: what the file says is
  * checked before it is relied on. */
 static quire_status enter_check(const struct tr_env *env,
                                 const struct pg_ref *ref,
                                 const struct pg_image *img)
 {
+    size_t content = env->mixed ? content_at(img, PG_REF_BYTES(0))
+                                : full_content(env, img);
+
     if ((img->kind != PG_LEAF && img->kind != PG_INNER) ||
-        ref->nchain >= tr_window(env, img->level) ||
-        full_content(env, img) > split_bytes(env, img->level) / 2 * 3)
+        (!env->mixed && ref->nchain >= tr_window(env, img->level)) ||
+        !size_ok(env, img, content))
         return ra_fail(QUIRE_CORRUPT,
                        "page at offset %llu: not one that this store writes",
                        (unsigned long long)pg_id_off(ref->id));
@@ -184,6 +218,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     struct pg_ref ref;
     const char *tag;
     uint32_t frame;
+    size_t width;
     bool found, pinned = false;
     quire_status rc;
 
@@ -200,7 +235,8 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     }
     key.data = log->key_buf;
     key.size = pg_image_key_copy(page, slot, log->key_buf);
-    rc = make_room(log, parent, key.size, tr_ref_width(tree->env, ref.level));
+    width = entry_width(tree->env, page, &ref, val.size);
+    rc = make_room(log, parent, key.size, width);
     if (rc != QUIRE_OK)
         return rc;
     page = tr_log_image(log, parent);
@@ -239,9 +275,11 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
         rc = tr_log_enter(log, tree, &ref, img, parent, no);
     if (rc != QUIRE_OK)
         goto out;
+    tr_log_intent(log, *no)->links_max = (uint8_t)((width - PG_REF_BYTES(0)) /
+                                                   PG_REF_BYTES_LINK);
     intent_ref(log, *no, enc);
     val.data = enc;
-    val.size = tr_ref_width(tree->env, ref.level);
+    val.size = width;
     if (!pg_work_put(page, &key, &val, PG_ENTRY_PLAIN, NULL)) {
         tr_log_drop(log, *no);
         rc = ra_fail(QUIRE_NOMEM, "no room in a parent page");
