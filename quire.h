@@ -277,10 +277,9 @@ typedef enum quire_versioning {
                                           `window` fragments has; never the
                                           whole page again, unless all of it
                                           changes */
-    QUIRE_VERSIONING_ADAPTIVE = 5,     /* INCREMENTAL, but the whole page as
-                                         soon as the changes in the chain pass
-                                         half of it; inner pages may have 16
-                                         fragments, whatever `window` says */
+    QUIRE_VERSIONING_ADAPTIVE = 5,     /* DIFFERENTIAL, but the whole page
+                                         whenever that is cheaper in the long
+                                         run; `window` is not looked at */
 } quire_versioning;
 
 /* Flags of quire_open(). */

@@ -8,14 +8,24 @@
  *   FULL          everything; no chain.
  *   INCREMENTAL   the changed; everything when the chain has R fragments, and
  *                 the chain begins anew with it.
- *   ADAPTIVE      the same, and everything too when the deltas in the chain
- *                 pass half of the page.
+ *   ADAPTIVE      as DIFFERENTIAL, but everything when that is cheaper in the long
+ *                 run.
  *   DIFFERENTIAL  the changed, and those of the differential before, whose
  *                 place this one takes: a chain is the whole page and one more.
  *                 A tombstone goes when the whole page lacks the key, which is
  *                 known of each slot. Everything every R-th time.
  *   SLIDING       the changed, and some of those that only old fragments have,
  *                 so that the oldest can be left out once there are R.
+ *
+ * ADAPTIVE. If each write changes c bytes of a page of w, the k-th differential
+ * after the whole page has c * k of them, and a round of k writes costs
+ * w + c * k * k / 2. A write's share of that is least for the k at which
+ *
+ *   (c * k) * (c * k) = 2 * w * c
+ *
+ * so the page is written whole when its differential passes the square root of
+ * that: after sixteen writes of one record in a page of 125, after four of
+ * sixteen. Any page is read with two reads at most, and references are short.
  *
  * SLIDING's rescue. The fragment of age a is left out by the (R - a)-th write
  * from now, this one being the first; until then its entries must have been
@@ -34,8 +44,8 @@
  * Strategies change. A fragment says itself what it is, and nothing here looks
  * at how a chain was made but at what it has: ages are known of images whose
  * newest fragment is fenced or whole. DIFFERENTIAL and SLIDING write the whole
- * page where they are not known; DIFFERENTIAL also where the chain is neither
- * the whole page alone nor one of its own. The others go on with any chain.
+ * page where they are not known; DIFFERENTIAL, as ADAPTIVE, also where the chain
+ * is neither the whole page alone nor one of its own. The others go on with any chain.
  */
 #include "pages/pg_impl.h"
 
@@ -66,38 +76,25 @@ static void plan_whole(const struct pg_image *img, struct pg_plan *plan)
     plan->body_bytes = pg_body_bound(img, PG_FORM_WHOLE);
 }
 
-/* ---- INCREMENTAL and ADAPTIVE ---- */
-
-/* Do the changes in the chain, with the next ones, pass half of the page? */
-static bool chain_is_heavy(const struct pg_ref *ref, size_t delta, size_t whole)
-{
-    /* The newest fragment is a delta if anything is below it; the last link is
-     * the whole page, or has become the least part of it. */
-    if (ref->nchain > 0)
-        delta += ref->raw_len;
-    for (unsigned i = 0; i + 1 < ref->nchain; i++)
-        delta += ref->chain[i].raw_len;
-    return delta > whole / 2;
-}
+/* ---- INCREMENTAL ---- */
 
 static void plan_incremental(const struct pg_image *img,
-                             const struct pg_ref *ref, bool adaptive,
-                             unsigned window, struct pg_plan *plan)
+                             const struct pg_ref *ref, unsigned window,
+                             struct pg_plan *plan)
 {
     size_t delta;
 
     if (ref->nchain + 2u > window)
         return;
     delta = pg_body_bound(img, PG_FORM_DELTA);
-    if (delta >= plan->body_bytes ||
-        (adaptive && chain_is_heavy(ref, delta, plan->body_bytes)))
+    if (delta >= plan->body_bytes)
         return;
     plan->form = PG_FORM_DELTA;
     plan->nlinks = (uint8_t)(ref->nchain + 1);
     plan->body_bytes = delta;
 }
 
-/* ---- DIFFERENTIAL ---- */
+/* ---- DIFFERENTIAL and ADAPTIVE ---- */
 
 /* Is slot `i` written by the differential after one of `step` (0: after the
  * whole page)? */
@@ -108,22 +105,43 @@ static bool differs(const struct pg_image *img, unsigned i, unsigned step)
     return pg_is_changed(img, i) || (step != 0 && pg_age(img, i) == 0);
 }
 
+/* Can the next fragment be a differential? */
+static bool takes_differential(const struct pg_image *img,
+                               const struct pg_ref *ref)
+{
+    return (img->flags & PG_IMAGE_AGED) != 0 &&
+           (ref->nchain == 0 || ref->step != 0);
+}
+
 static void plan_differential(const struct pg_image *img,
-                              const struct pg_ref *ref, unsigned window,
-                              struct pg_plan *plan)
+                              const struct pg_ref *ref, bool adaptive,
+                              unsigned window, struct pg_plan *plan)
 {
     size_t delta = body_begin(img, PG_FORM_FENCED);
+    uint64_t changes = 0; /* c */
+    uint64_t all = 0;     /* c * k */
 
-    if ((ref->nchain != 0 && ref->step == 0) || ref->step + 1u >= window)
+    if (!takes_differential(img, ref) ||
+        (!adaptive && ref->step + 1u >= window))
         return;
     for (unsigned i = 0; i < img->n; i++) {
-        if (differs(img, i, ref->step))
-            delta += rec_size(img, i);
+        size_t size;
+
+        if (!differs(img, i, ref->step))
+            continue;
+        size = rec_size(img, i);
+        all += size;
+        changes += pg_is_changed(img, i) ? size : 0;
     }
-    if (delta >= plan->body_bytes)
+    delta += all;
+    if (changes == 0) /* what was changed is as in the whole page again */
+        changes = all / (ref->step + 1u);
+    if (delta >= plan->body_bytes ||
+        (adaptive && all * all > 2 * plan->body_bytes * changes))
         return;
     plan->form = PG_FORM_FENCED;
-    plan->step = (uint8_t)(ref->step + 1);
+    /* ADAPTIVE does not count: for those who go on with its chain it is long */
+    plan->step = (uint8_t)ra_min_u64(ref->step + 1u, PG_CHAIN_MAX);
     plan->from = ref->nchain; /* the whole page */
     plan->nlinks = 1;
     plan->body_bytes = delta;
@@ -234,13 +252,13 @@ void pg_plan_make(const struct pg_image *img, const struct pg_ref *ref,
         return;
     switch (versioning) {
     case QUIRE_VERSIONING_INCREMENTAL:
+        plan_incremental(img, ref, window, plan);
+        break;
     case QUIRE_VERSIONING_ADAPTIVE:
-        plan_incremental(img, ref, versioning == QUIRE_VERSIONING_ADAPTIVE,
-                         window, plan);
+        plan_differential(img, ref, true, window, plan);
         break;
     case QUIRE_VERSIONING_DIFFERENTIAL:
-        if (aged)
-            plan_differential(img, ref, window, plan);
+        plan_differential(img, ref, false, window, plan);
         break;
     case QUIRE_VERSIONING_SLIDING:
         if (aged)

@@ -178,6 +178,9 @@ static void promises_check(const struct page *p, const struct pg_ref *old,
         if (!whole)
             CHECK(ref->fenced && ref->step == 0);
         break;
+    case QUIRE_VERSIONING_ADAPTIVE:
+        CHECK(ref->nchain <= 1);
+        break;
     default:
         break;
     }
@@ -566,6 +569,48 @@ static void test_values_move_in_and_out(void **state)
     }
 }
 
+/* ADAPTIVE's rounds are as long as is best: it writes hardly more than rounds of
+ * any one length would, however much changes at a time. */
+static void test_adaptive_writes_the_least(void **state)
+{
+    static const unsigned changes[] = { 1, 2, 5, 20, 60, 200, 450 };
+
+    (void)state;
+    for (size_t c = 0; c < ARRAY_LEN(changes); c++) {
+        const unsigned nwrites = 300;
+        double rec, whole, least, sum = 0;
+        struct page_model m;
+        struct page p;
+        unsigned next = 0;
+
+        filled(&p, &m, QUIRE_VERSIONING_ADAPTIVE, 2);
+        whole = (double)p.whole_bytes;
+        rec = whole / NSLOTS;
+        least = whole; /* every write whole */
+        for (unsigned k = 2; k < 400; k++) {
+            double round = whole;
+
+            for (unsigned j = 1; j < k; j++)
+                round += j * changes[c] < NSLOTS ? rec * j * changes[c] : whole;
+            least = round / k < least ? round / k : least;
+        }
+        for (unsigned i = 0; i < nwrites; i++) {
+            char val[16];
+
+            snprintf(val, sizeof(val), "%08u", i);
+            for (unsigned k = 0; k < changes[c]; k++)
+                put(&p, &m, 2 * (next++ % NSLOTS), val);
+            page_commit(&p, &m);
+            CHECK(p.versions[p.n - 1].ref.nchain <= 1);
+            sum += (double)p.plan.body_bytes;
+        }
+        /* in every body there are some bytes more than its records */
+        CHECK(sum / nwrites < 1.1 * least + 32);
+        page_model_fini(&m);
+        page_fini(&p);
+    }
+}
+
 /* ---- transitions ---- */
 
 /* What the newest fragment is, after the strategy was changed over a chain that
@@ -584,8 +629,16 @@ static void test_what_a_changed_strategy_goes_on_with(void **state)
           QUIRE_VERSIONING_DIFFERENTIAL, PG_FORM_WHOLE, 0 },
         { "increments, sliding", QUIRE_VERSIONING_INCREMENTAL, 2,
           QUIRE_VERSIONING_SLIDING, PG_FORM_WHOLE, 0 },
+        { "increments, adaptive", QUIRE_VERSIONING_INCREMENTAL, 2,
+          QUIRE_VERSIONING_ADAPTIVE, PG_FORM_WHOLE, 0 },
         { "adaptive, sliding", QUIRE_VERSIONING_ADAPTIVE, 1,
-          QUIRE_VERSIONING_SLIDING, PG_FORM_WHOLE, 0 },
+          QUIRE_VERSIONING_SLIDING, PG_FORM_FENCED, 2 },
+        { "adaptive, differential", QUIRE_VERSIONING_ADAPTIVE, 1,
+          QUIRE_VERSIONING_DIFFERENTIAL, PG_FORM_FENCED, 1 },
+        { "adaptive at length, differential", QUIRE_VERSIONING_ADAPTIVE, 5,
+          QUIRE_VERSIONING_DIFFERENTIAL, PG_FORM_WHOLE, 0 },
+        { "differential, adaptive", QUIRE_VERSIONING_DIFFERENTIAL, 2,
+          QUIRE_VERSIONING_ADAPTIVE, PG_FORM_FENCED, 1 },
         { "whole page, differential", QUIRE_VERSIONING_FULL, 2,
           QUIRE_VERSIONING_DIFFERENTIAL, PG_FORM_FENCED, 1 },
         { "whole page, sliding", QUIRE_VERSIONING_FULL, 2,
@@ -822,6 +875,7 @@ int main(void)
         cmocka_unit_test(test_differential_keeps_needed_tombstones_only),
         cmocka_unit_test(test_sliding_does_not_resurrect),
         cmocka_unit_test(test_values_move_in_and_out),
+        cmocka_unit_test(test_adaptive_writes_the_least),
         cmocka_unit_test(test_what_a_changed_strategy_goes_on_with),
         cmocka_unit_test(test_window_changes),
         cmocka_unit_test(test_fenced_chains_every_bit),

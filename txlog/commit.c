@@ -59,7 +59,7 @@ static bool txn_changed(const struct quire_txn *txn)
  * transaction commits: the reference if it is known, at full width. */
 static size_t root_value(const struct tr_tree *tree, uint8_t *buf)
 {
-    size_t width = tr_ref_width(tree->env, tree->root.level);
+    size_t width = tr_ref_width(tree->env);
     size_t len = 0;
 
     memset(buf, 0, PG_REF_BYTES_MAX);

@@ -25,8 +25,7 @@ static bool page_is_plain(const struct pg_image *img)
 static void plan_page(const struct tr_env *env, const struct tr_intent *in,
                       struct pg_plan *plan)
 {
-    unsigned window = (unsigned)ra_min_u64(tr_window(env, in->img->level),
-                                           in->links_max + 1u);
+    unsigned window = (unsigned)ra_min_u64(tr_window(env), in->links_max + 1u);
 
     pg_plan_make(in->img, &in->ref,
                  window < 2 ? QUIRE_VERSIONING_FULL : env->versioning,

@@ -126,9 +126,8 @@ quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
                           uint64_t parent, uint64_t *no)
 {
     /* Room for a few entries; more is made when it is wanted. */
-    size_t need = pg_work_need(
-        img, log->env->page_bytes / 16,
-        tr_ref_width(log->env, img->level > 0 ? img->level - 1u : 0));
+    size_t need = pg_work_need(img, log->env->page_bytes / 16,
+                               tr_ref_width(log->env));
     struct tr_intent *in;
     void *seg = NULL;
     quire_status rc;

@@ -29,22 +29,17 @@ struct tr_env {
     bool mixed; /* the two have been others, so pages may be filled otherwise */
 };
 
-/*
- * Most fragments that a page of `level` is made of. Inner pages change with
- * every commit, a few entries of many, and are read seldom; so under ADAPTIVE
- * their chains may be as long as chains can be.
- */
-static inline unsigned tr_window(const struct tr_env *env, unsigned level)
+/* Most fragments that a page is made of: under ADAPTIVE a whole page and a
+ * differential. */
+static inline unsigned tr_window(const struct tr_env *env)
 {
-    return level > 0 && env->versioning == QUIRE_VERSIONING_ADAPTIVE
-               ? QUIRE_WINDOW_MAX
-               : env->window;
+    return env->versioning == QUIRE_VERSIONING_ADAPTIVE ? 2 : env->window;
 }
 
-/* Bytes of the widest reference to a page of `level` that is written now. */
-static inline size_t tr_ref_width(const struct tr_env *env, unsigned level)
+/* Bytes of the widest reference to a page that is written now. */
+static inline size_t tr_ref_width(const struct tr_env *env)
 {
-    return PG_REF_BYTES(tr_window(env, level) - 1);
+    return PG_REF_BYTES(tr_window(env) - 1);
 }
 
 struct tr_tree;

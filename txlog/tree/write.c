@@ -58,8 +58,7 @@ static size_t content_at(const struct pg_image *img, size_t width)
  * without a put. */
 static size_t full_content(const struct tr_env *env, const struct pg_image *img)
 {
-    return content_at(img,
-                      img->level > 0 ? tr_ref_width(env, img->level - 1u) : 0);
+    return content_at(img, img->level > 0 ? tr_ref_width(env) : 0);
 }
 
 /* Is the page of a size that splitting leaves? */
@@ -70,19 +69,19 @@ static bool size_ok(const struct tr_env *env, const struct pg_image *img,
 }
 
 /*
- * How wide the entry of the child at `ref` becomes when the child is entered:
+ * How wide an entry, of `now` bytes, becomes when the child is entered:
  * at least as wide as it is, so that the reference can be put back. A page that
  * was filled when references were less wide (another versioning, a smaller
  * window) might become too large; until it is split its children are entered
  * under entries that have room for a whole page's reference (TR-9).
  */
 static size_t entry_width(const struct tr_env *env, const struct pg_image *page,
-                          const struct pg_ref *ref, size_t now)
+                          size_t now)
 {
     size_t width = PG_REF_BYTES(0);
 
     if (!env->mixed || size_ok(env, page, full_content(env, page)))
-        width = tr_ref_width(env, ref->level);
+        width = tr_ref_width(env);
     return width > now ? width : now;
 }
 
@@ -198,7 +197,7 @@ static quire_status enter_check(const struct tr_env *env,
                                 : full_content(env, img);
 
     if ((img->kind != PG_LEAF && img->kind != PG_INNER) ||
-        (!env->mixed && ref->nchain >= tr_window(env, img->level)) ||
+        (!env->mixed && ref->nchain >= tr_window(env)) ||
         !size_ok(env, img, content))
         return ra_fail(QUIRE_CORRUPT,
                        "page at offset %llu: not one that this store writes",
@@ -235,7 +234,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     }
     key.data = log->key_buf;
     key.size = pg_image_key_copy(page, slot, log->key_buf);
-    width = entry_width(tree->env, page, &ref, val.size);
+    width = entry_width(tree->env, page, val.size);
     rc = make_room(log, parent, key.size, width);
     if (rc != QUIRE_OK)
         return rc;
@@ -481,7 +480,7 @@ static void split_path(struct tr_tree *tree, const struct path *path,
             tr_log_intent(log, no)->parent = parent;
             intent_ref(log, no, enc);
             val.data = enc;
-            val.size = tr_ref_width(env, level);
+            val.size = tr_ref_width(env);
             ok = pg_work_put(root, &lowest, &val, PG_ENTRY_PLAIN, NULL);
             QUIRE_ASSERT(ok);
             root_is_intent(tree, parent);
@@ -489,7 +488,7 @@ static void split_path(struct tr_tree *tree, const struct path *path,
         tr_log_intent(log, right_no)->parent = parent;
         intent_ref(log, right_no, enc);
         val.data = enc;
-        val.size = tr_ref_width(env, level);
+        val.size = tr_ref_width(env);
         ok = pg_work_put(tr_log_image(log, parent), &sep, &val, PG_ENTRY_PLAIN,
                          NULL);
         QUIRE_ASSERT(ok);
@@ -533,7 +532,7 @@ static quire_status reserve_put(struct tr_tree *tree, const struct path *path,
         }
         level++;
         key_len = sep_len;
-        val_len = tr_ref_width(env, level - 1);
+        val_len = tr_ref_width(env);
     }
     if (!*splits)
         return QUIRE_OK;
@@ -906,8 +905,7 @@ static uint64_t cut_empty(struct cut *cut, unsigned level,
 {
     struct tr_tree *tree = cut->tree;
     uint8_t enc[PG_REF_BYTES_MAX];
-    struct quire_val val = { enc, tr_ref_width(tree->env,
-                                               level > 0 ? level - 1 : 0) };
+    struct quire_val val = { enc, tr_ref_width(tree->env) };
     uint64_t no = TR_NONE;
     void *page;
     bool ok;
@@ -967,7 +965,7 @@ static void cut_run(struct cut *cut, uint64_t no, unsigned from, unsigned to)
         cut_empty(cut, img->level - 1u, &lower, bounded ? &upper : NULL, no),
         enc);
     val.data = enc;
-    val.size = tr_ref_width(tree->env, img->level - 1u);
+    val.size = tr_ref_width(tree->env);
     ok = pg_work_put(img, &lower, &val, PG_ENTRY_PLAIN, NULL);
     QUIRE_ASSERT(ok);
     (void)ok;
@@ -1007,10 +1005,10 @@ static quire_status cut_reserve(struct cut *cut, const struct path *left,
 
     for (unsigned level = 1; level <= top; level++) {
         rc = make_room(tree->log, left->no[level], key_max,
-                       tr_ref_width(tree->env, level - 1));
+                       tr_ref_width(tree->env));
         if (rc == QUIRE_OK && right != NULL && level < top)
             rc = make_room(tree->log, right->no[level], key_max,
-                           tr_ref_width(tree->env, level - 1));
+                           tr_ref_width(tree->env));
         if (rc != QUIRE_OK)
             return rc;
     }
@@ -1085,7 +1083,7 @@ quire_status tr_del_range(struct tr_tree *tree, const struct quire_val *from,
     cut.tree = tree;
     cut.npages = 0;
     cut.page_bytes = ra_seg_class_bytes(sizeof(struct pg_image) + 1024 +
-                                        tr_ref_width(tree->env, 1) +
+                                        tr_ref_width(tree->env) +
                                         3 * pg_key_max(tree->env->page_bytes));
     if (*ndeleted == tree->count) {
         clear_tree(tree);
