@@ -448,7 +448,7 @@ static void sweep(const struct work *w, bool writes, const char *point,
         if (memory)
             check_nomem_lines(&r);
         if (writes) {
-            char *now = tree_of(w, !memory || nth % 4 == 0);
+            char *now = tree_of(w, !memory || nth % 8 == 0);
 
             if (r.status == clean.status)
                 CHECK_STR_EQ(now, after);
@@ -511,7 +511,7 @@ static void test_every_allocation(void **state)
     for (size_t i = 0; i < ARRAY_LEN(writing); i++) {
         CHECK_CASE(writing[i].args[0]);
         sweep(&writing[i], true, MEMORY, 1, ENOMEM, slow_step(), NULL);
-        sweep(&writing[i], true, MEMORY, FOREVER, ENOMEM, 3 * slow_step(),
+        sweep(&writing[i], true, MEMORY, FOREVER, ENOMEM, 5 * slow_step(),
               NULL);
     }
     for (size_t i = 0; i < ARRAY_LEN(nomem) && slow_step() == 1; i++) {

@@ -90,6 +90,13 @@ static void test_documents(void **state)
           1,
           NULL,
           "meta must come before data" },
+        { "meta after data, all read at once",
+          { "--key", "a" },
+          "{\"data\":[[1]],\"meta\":{\"view\":{\"columns\":[{\"fieldName\":"
+          "\"a\"}]}}}",
+          1,
+          NULL,
+          "meta must come before data" },
         { "records that are no objects",
           { "--key", "a" },
           "[1, \"x\", null, [2], {\"a\":1}]",
@@ -220,6 +227,25 @@ static void test_cut_anywhere(void **state)
     run_free(&r);
 }
 
+/* Records before the broken place are loaded, however the document comes. */
+static void test_broken_behind_records(void **state)
+{
+    static const char in[] = "[{\"a\":1},{\"a\":2},\n{\"a\":3]";
+    struct run r = { 0 };
+
+    (void)state;
+    run_with(&r, in, sizeof(in) - 1, "load", "--db", db, "--format", "json",
+             "--key", "a", "--commit-every", "1", "-", NULL);
+    CHECK_RUN(&r, 1);
+    CHECK_SAYS(&r, "standard input: at byte 24: broken JSON: ");
+    CHECK_SAYS(&r, ": the load has failed: 2 records in 2 revisions are "
+                   "committed, 0 after them are not\n");
+    run(&r, "dump", "--db", db, NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_STR_EQ(r.out, "{\"a\":1}\n{\"a\":2}\n");
+    run_free(&r);
+}
+
 /* A string of many pieces, from a file and from a pipe, and behind it a record
  * that is committed though the pipe stays open. */
 static void test_long_string(void **state)
@@ -311,8 +337,15 @@ static void test_portal_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_documents), TEST(test_many_pieces), TEST(test_cut_anywhere),
-        TEST(test_deep),      TEST(test_long_string), TEST(test_portal_files),
+        TEST(test_documents),
+        TEST(test_many_pieces),
+        TEST(test_cut_anywhere),
+        TEST(test_deep),
+        TEST(test_broken_behind_records),
+        TEST(test_portal_files),
+        TEST(test_deep),
+        TEST(test_long_string),
+        TEST(test_portal_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@
  *     the square of its length.
  *   - A record over max_record is dropped as it comes, but still parsed.
  *   - Broken syntax cannot be stepped over: the reader fails, and says at
- *     which byte.
+ *     which byte, behind the records that came before it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +84,8 @@ struct json_reader {
     struct bytes out;  /* the record handed out */
     const char *wrong; /* why a callback has stopped the parser */
     bool nomem;        /* said */
+    bool failed;       /* behind the records that have been found */
+    enum parsed how;   /* it failed */
     bool end;
 };
 
@@ -247,7 +249,8 @@ static int on_scalar(struct json_reader *r, const void *text, size_t len)
         r->wrong = "the records are not in an array there";
         return 0;
     }
-    if (match_value(&r->names, r->depth) == 2 && text != NULL &&
+    /* What comes behind the records must not depend on how much was read. */
+    if (match_value(&r->names, r->depth) == 2 && text != NULL && !r->found &&
         row_add(&r->columns, text, len) != 0) {
         r->nomem = true;
         return 0;
@@ -459,8 +462,11 @@ static enum read_result json_fill(struct json_reader *r)
     if (len == 0)
         return json_finish(r);
     parsed = parser_feed(r->parser, r->buf.data + r->base, len);
-    if (parsed != PARSED_OK)
-        return json_fail(r, parsed, len);
+    if (parsed != PARSED_OK) {
+        r->failed = true;
+        r->how = parsed;
+        return READ_RECORD; /* the records before that place come first */
+    }
     if (r->event_at > r->total)
         r->piece = 0;
     else if (r->piece < PIECE_MAX)
@@ -566,6 +572,8 @@ static enum read_result json_next_record(struct reader *rd, struct record *rec)
 
         if (r->next_span < r->nspans)
             return hand_out(r, rec);
+        if (r->failed)
+            return json_fail(r, r->how, r->buf.len - r->base);
         if (r->end)
             return READ_END;
         rc = json_fill(r);
