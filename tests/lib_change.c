@@ -206,6 +206,26 @@ static void do_look(struct change *c)
         do_update(c);
 }
 
+/* The counts of inner pages are right before they are written. */
+static void check_counts(struct change *c, const char *name)
+{
+    const struct model_tree *t = model_work_tree(c->twin->model, name);
+
+    for (unsigned i = 0; i < 4 && t->n > 0; i++) {
+        size_t hi = below(c, t->n);
+        size_t lo = below(c, hi + 1);
+        const struct quire_val from = { t->recs[lo]->bytes,
+                                        t->recs[lo]->key_len };
+        const struct quire_val to = { t->recs[hi]->bytes,
+                                      t->recs[hi]->key_len };
+        uint64_t n = 0;
+
+        CHECK_OK(
+            quire_count_range(c->twin->txn, tree_of(c, name), &from, &to, &n));
+        CHECK_EQ(n, hi - lo);
+    }
+}
+
 /* One to eight records; now and then up to half of the tree. */
 static void do_range(struct change *c)
 {
@@ -235,6 +255,7 @@ static void do_range(struct change *c)
 
         CHECK(model_del(c->twin->model, name, &key));
     }
+    check_counts(c, name);
 }
 
 /* There are at most two beside the default tree; "side" is one of them when
@@ -349,6 +370,7 @@ static void do_savepoint(struct change *c, unsigned n)
         CHECK_OK(quire_savepoint_rollback(t->txn, sp));
         model_back(t->model, mark);
         t->nopen = 0; /* some handles are gone */
+        check_counts(c, NULL);
         if (what == 3)
             do_some(c, n);
     }

@@ -14,7 +14,7 @@
 #include "tests/lib_trace.h"
 #include "tests/test.h"
 
-#define SLICE 40u /* states that are judged before one looks */
+#define SLICE 10u /* states that are judged before one looks */
 
 #if QUIRE_DEBUG >= 1
 
