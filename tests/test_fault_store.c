@@ -962,9 +962,9 @@ static void test_points_fail(void **state)
             if (passed[i * npoints + p] == 0)
                 continue;
             if (all && scenes[i].run == run_ahead) /* runs that take long */
-                fault_sample(8, 6);
+                fault_sample(4, 3);
             else
-                fault_sample(all ? 64 : 1, all ? 16 : 1);
+                fault_sample(all ? 16 : 1, all ? 8 : 1);
             failures[i] += fault_run_point(&scenes[i], p, FAULT_ONCE, threads);
             if (n++ == 0 || all)
                 failures[i] += fault_run_point(&scenes[i], p, FAULT_STICKY,
