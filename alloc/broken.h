@@ -3,7 +3,7 @@
  *
  * Each is one condition at the place that gives a promise. Only builds with
  * assertions have them, and there all are off until a test turns one on
- * (tests/test_crash_broken.c); in a release build the condition is a constant.
+ * (tests/test_crash_broken.c, test_cache_leak.c); in a release build the condition is a constant.
  */
 #ifndef QUIRE_ALLOC_BROKEN_H
 #define QUIRE_ALLOC_BROKEN_H
@@ -28,7 +28,10 @@ enum ra_broken {
     RA_BROKEN_INCARNATION,   /* recovery does not raise the incarnation */
     RA_BROKEN_NO_KILL,       /* a batch that failed stays on disk */
     RA_BROKEN_NO_POISON,     /* a failed sync is tried again */
-    RA_BROKEN_SYNC_LATE, /* what is written during a sync counts as synced */
+    RA_BROKEN_SYNC_LATE,    /* what is written during a sync counts as synced */
+    RA_BROKEN_WEIGHTLESS,   /* pages weigh nothing: a cache is never full */
+    RA_BROKEN_EVICTED_ONLY, /* the callback comes for what is evicted only */
+    RA_BROKEN_PINNED_LOST,  /* a page removed while pinned leaves with no pin */
     RA_BROKEN_KINDS
 };
 

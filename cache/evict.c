@@ -62,7 +62,8 @@ void pc_evict_callback(struct pc_cache *c, uint64_t key,
     ra_nowait_enter();
     if (cause == QUIRE_CAUSE_EVICTED && c->opt.evicted != NULL)
         c->opt.evicted(c->opt.ctx, key, page);
-    c->opt.removed(c->opt.ctx, key, page, cause);
+    if (cause == QUIRE_CAUSE_EVICTED || !ra_broken(RA_BROKEN_EVICTED_ONLY))
+        c->opt.removed(c->opt.ctx, key, page, cause);
     ra_nowait_exit();
     pc_self.reclaiming--;
 }
@@ -203,6 +204,8 @@ static void pc_frame_leave(struct pc_cache *c, uint32_t frame)
                       &page, pc_state_cause(s));
     atomic_fetch_sub_explicit(&c->gone_bytes, page.weight_bytes,
                               memory_order_relaxed);
+    if (ra_broken(RA_BROKEN_WEIGHTLESS))
+        return;
     atomic_fetch_sub_explicit(&c->charged_bytes, page.weight_bytes,
                               memory_order_relaxed);
 }
@@ -233,6 +236,7 @@ static uint64_t pc_round(struct pc_cache *c, const struct pc_want *need,
 
         haul.list = c->frames[frame].next;
         pc_frame_leave(c, frame);
+        pc_delay(PC_AT_REUSE, frame);
         if (mine != NULL && *mine == PC_FRAME_NONE) {
             pc_frame_reset(c, frame);
             *mine = frame;
@@ -380,6 +384,8 @@ static bool pc_charge(struct pc_cache *c, uint64_t nbytes)
     uint64_t sum = atomic_load_explicit(&c->charged_bytes,
                                         memory_order_relaxed);
 
+    if (ra_broken(RA_BROKEN_WEIGHTLESS))
+        return true;
     do {
         if (c->capacity != 0 &&
             (nbytes > c->capacity || sum > c->capacity - nbytes))

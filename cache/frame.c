@@ -28,6 +28,10 @@
  */
 #include "cache/pc_impl.h"
 
+#if QUIRE_DEBUG >= 1
+void (*_Atomic pc_delay_fn)(enum pc_place place, uint32_t frame);
+#endif
+
 static void pc_misuse(struct pc_cache *c, uint32_t frame, const char *what)
 {
     pc_count(&c->misuses);
@@ -52,6 +56,7 @@ bool pc_frame_pin(struct pc_cache *c, uint32_t frame, uint64_t key,
     } while (!atomic_compare_exchange_weak_explicit(
         &f->state, &s, next, memory_order_acquire, memory_order_relaxed));
     *state = next;
+    pc_delay(PC_AT_PINNED, frame);
     /* Still loading: then it is the load of this key, since the caller saw it
      * here, and how it ends is what the caller waits for. */
     if ((next & PC_ST_LOADING) != 0)
@@ -99,8 +104,10 @@ uint64_t pc_frame_unpin(struct pc_cache *c, uint32_t frame)
          * exchange in pc_frame_orphan(). */
     } while (!atomic_compare_exchange_weak_explicit(
         &f->state, &s, next, memory_order_acq_rel, memory_order_relaxed));
-    if ((next & PC_ST_LIMBO) != 0)
+    if ((next & PC_ST_LIMBO) != 0) {
+        pc_delay(PC_AT_LIMBO, frame);
         pc_frame_to_limbo(c, frame); /* PC-3: ours alone by now */
+    }
     return pc_state_pins(next);
 }
 
@@ -111,6 +118,11 @@ void pc_unpin(struct pc_cache *cache, uint32_t frame)
         return;
     }
     pc_census_unpin(cache, frame); /* before it may be another's */
+    if (ra_broken(RA_BROKEN_PINNED_LOST) &&
+        (atomic_load_explicit(&cache->frames[frame].state,
+                              memory_order_relaxed) &
+         PC_ST_ORPHAN) != 0)
+        return;
     pc_frame_unpin(cache, frame);
 }
 
@@ -151,6 +163,7 @@ bool pc_frame_orphan(struct pc_cache *c, uint32_t frame, enum quire_cause cause,
          * did is over. relaxed on failure: `s` is only tried again. */
     } while (!atomic_compare_exchange_weak_explicit(
         &f->state, &s, next, memory_order_acquire, memory_order_relaxed));
+    pc_delay(PC_AT_ORPHAN, frame);
 
     /* Ours to take apart, by the pin in `next`. relaxed: nobody else writes
      * the key now, and a section that begins after the grace period that is
@@ -180,6 +193,7 @@ void pc_frame_forget(struct pc_cache *c, uint32_t frame, bool locked)
                                         memory_order_relaxed);
     struct ra_mutex *stripe = pc_stripe_of(c, key);
 
+    pc_delay(PC_AT_CLEARED, frame);
     if (!locked)
         ra_mutex_lock(stripe);
     pc_table_remove(&c->table, key, frame);

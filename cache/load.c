@@ -70,11 +70,13 @@ static uint32_t pc_hint_find(const struct pc_cache *c, uint64_t key,
     frame = atomic_load_explicit(hint, memory_order_relaxed);
     if (frame >= c->nframes)
         return PC_FRAME_NONE;
+    pc_delay(PC_AT_HINT, frame);
     /* acquire: pairs with the release in pc_frame_publish(), so that the page
      * is seen with its key */
     if (atomic_load_explicit(&c->frames[frame].key, memory_order_acquire) !=
         key)
         return PC_FRAME_NONE;
+    pc_delay(PC_AT_KEY, frame);
     return frame;
 }
 
@@ -153,6 +155,7 @@ static bool pc_frame_publish(struct pc_cache *c, uint32_t frame, uint64_t key,
         return false;
     /* relaxed: published by the key */
     atomic_store_explicit(&f->state, state, memory_order_relaxed);
+    pc_delay(PC_AT_ENTERED, frame);
     /* release: pairs with the acquire in pc_hint_find() and pc_table_find() */
     atomic_store_explicit(&f->key, key, memory_order_release);
     return true;
@@ -223,6 +226,7 @@ static void pc_load_done(struct pc_cache *c, uint64_t key,
     pc_state was;
 
     pc_frame_fill(f, page);
+    pc_delay(PC_AT_FILLED, load->frame);
     /* relaxed, here and below: figures */
     atomic_fetch_add_explicit(&c->npages, 1, memory_order_relaxed);
     ra_mutex_lock(&c->policy_lock);

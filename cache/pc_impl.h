@@ -28,6 +28,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "alloc/broken.h"
 #include "cache/pc.h"
 #include "cache/policy.h"
 
@@ -129,6 +130,39 @@ static inline bool pc_state_detach(pc_state s, enum quire_cause cause,
 /* `uses`: how often the page was used since the policy last looked, in
  * PC_COUNT_BITS, up to the policy's limit; or this: wanted as next victim. */
 #define PC_USES_DEMOTED 0x80u
+
+/*
+ * Places between two steps of a transition, at which a test may hold or delay
+ * a thread (test_cache_delay.c). Nothing in a release build.
+ */
+enum pc_place {
+    PC_AT_HINT,    /* a frame was named, by a hint or the table */
+    PC_AT_KEY,     /* it has the key; its state is next */
+    PC_AT_PINNED,  /* it is pinned; its key is looked at again next */
+    PC_AT_ORPHAN,  /* it is an orphan, with its key */
+    PC_AT_CLEARED, /* and without; the table is next */
+    PC_AT_ENTERED, /* it is in the table, without its key */
+    PC_AT_FILLED,  /* it has its page; LOADING is cleared next */
+    PC_AT_LIMBO,   /* it has lost its last pin; the limbo list is next */
+    PC_AT_REUSE,   /* its page has gone; it is free next */
+    PC_PLACES
+};
+
+#if QUIRE_DEBUG >= 1
+extern void (*_Atomic pc_delay_fn)(enum pc_place place, uint32_t frame);
+
+static inline void pc_delay(enum pc_place place, uint32_t frame)
+{
+    /* relaxed: set while no other thread uses a cache */
+    void (*fn)(enum pc_place place, uint32_t frame) = atomic_load_explicit(
+        &pc_delay_fn, memory_order_relaxed);
+
+    if (QUIRE_UNLIKELY(fn != NULL))
+        fn(place, frame);
+}
+#else
+#define pc_delay(place, frame) ((void)0)
+#endif
 
 struct pc_load;
 

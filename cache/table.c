@@ -83,6 +83,7 @@ uint32_t pc_table_find(const struct pc_table *t, const struct pc_frame *frames,
             if (w == 0 || (w >> 32) != (hash >> 32))
                 continue;
             f = &frames[(uint32_t)w - 1];
+            pc_delay(PC_AT_HINT, (uint32_t)w - 1);
             /* acquire, both: pair with the releases of the key and the state
              * in load.c, so that the payload is seen with them. A frame that
              * is leaving does not count: the key may be there again, further

@@ -192,10 +192,10 @@ static void *pinner_main(void *arg)
 }
 
 enum {
-    NPINNERS = 8
+    NPINNERS = 11 /* a loader and ten who wait */
 };
 
-/* Eight threads pin one key whose loader stands at a gate; return when seven
+/* Threads pin one key whose loader stands at a gate; return when all others
  * wait for it. */
 static void pinners_start(struct env *e, struct plan *plan,
                           struct pinner *pinners, pthread_t *threads)

@@ -229,6 +229,189 @@ static void test_race_with_the_evictor(void **state)
     race_run(1000, 400000, true, test_rounds(20000));
 }
 
+/* ---- each page is called back for exactly once, counted ---- */
+
+/*
+ * Pages are tickets, not memory: a count of callbacks for each, so that a
+ * second one, or none, is seen as such, and so that ten million operations are
+ * a matter of seconds.
+ */
+struct tickets {
+    struct pc_cache *cache;
+    uint64_t cap;
+    _Atomic uint64_t next;   /* the first was 1 */
+    _Atomic uint8_t *called; /* by ticket; callbacks */
+    _Atomic uint32_t *key;   /* by ticket */
+    _Atomic uint64_t by_cause[4];
+    _Atomic uint64_t kept; /* handed back by a refused insertion */
+};
+
+struct counter {
+    struct tickets *t;
+    uint64_t seed;
+    uint64_t nops;
+    pc_hint *hints;
+};
+
+static void *ticket_make(struct tickets *t, uint64_t key)
+{
+    uint64_t no = 1 +
+                  atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
+
+    CHECK(no < t->cap);
+    atomic_store_explicit(&t->key[no], (uint32_t)key, memory_order_relaxed);
+    return (void *)(uintptr_t)no;
+}
+
+/* `page`, found under `key` and held, was made for it and has not left. */
+static void ticket_check(struct tickets *t, const void *page, uint64_t key)
+{
+    uint64_t no = (uintptr_t)page;
+
+    CHECK(no > 0 && no < t->cap);
+    CHECK_EQ(atomic_load_explicit(&t->key[no], memory_order_relaxed), key);
+    CHECK_EQ(atomic_load_explicit(&t->called[no], memory_order_relaxed), 0);
+}
+
+static quire_status ticket_load(void *ctx, uint64_t key, void *arg,
+                                struct quire_page *page)
+{
+    struct counter *c = arg;
+
+    if (test_rand_below(&c->seed, 64) == 0)
+        return ra_fail(QUIRE_IO, "no luck");
+    page->payload = ticket_make(ctx, key);
+    page->weight_bytes = 1 + test_rand_below(&c->seed, 9999);
+    page->kind = (enum quire_kind)(key % QUIRE_KIND_COUNT);
+    return QUIRE_OK;
+}
+
+static void ticket_removed(void *ctx, uint64_t key,
+                           const struct quire_page *page,
+                           enum quire_cause cause)
+{
+    struct tickets *t = ctx;
+    uint64_t no = (uintptr_t)page->payload;
+
+    ticket_check(t, page->payload, key);
+    CHECK_EQ(atomic_fetch_add_explicit(&t->called[no], 1, memory_order_relaxed),
+             0);
+    atomic_fetch_add_explicit(&t->by_cause[cause], 1, memory_order_relaxed);
+}
+
+static void *counter_main(void *arg)
+{
+    struct counter *c = arg;
+    struct tickets *t = c->t;
+    const void *held = NULL;
+    uint64_t held_key = 0;
+    uint32_t held_frame = 0;
+
+    for (uint64_t i = 0; i < c->nops; i++) {
+        uint64_t key = test_rand_below(&c->seed, NKEYS);
+        uint64_t dice = test_rand_below(&c->seed, 1000);
+        const void *page;
+        uint32_t frame;
+        quire_status rc;
+
+        if (dice < 400) {
+            pc_read_enter();
+            for (unsigned k = 0; k < 3; k++) {
+                page = pc_get(t->cache, key, &c->hints[key], &frame);
+                if (page != NULL)
+                    ticket_check(t, page, key);
+            }
+            pc_read_exit();
+        } else if (dice < 800) {
+            if (held != NULL) {
+                ticket_check(t, held, held_key);
+                pc_unpin(t->cache, held_frame);
+            }
+            rc = pc_pin(t->cache, key, &c->hints[key], c, &held, &held_frame);
+            held_key = key;
+            if (rc != QUIRE_OK) {
+                CHECK_STATUS(rc, QUIRE_IO);
+                held = NULL;
+            }
+        } else if (dice < 900) {
+            struct quire_page p = {
+                .payload = ticket_make(t, key),
+                .weight_bytes = 1 + test_rand_below(&c->seed, 9999),
+            };
+
+            rc = pc_insert(t->cache, key, &p);
+            if (rc != QUIRE_OK) { /* ours again */
+                CHECK_STATUS(rc, QUIRE_BUSY);
+                atomic_store(&t->called[(uintptr_t)p.payload], 1);
+                atomic_fetch_add(&t->kept, 1);
+            }
+        } else if (dice < 998) {
+            (void)pc_remove(t->cache, key);
+        } else {
+            (void)pc_evict(t->cache, 1 + test_rand_below(&c->seed, 9999));
+        }
+    }
+    if (held != NULL)
+        pc_unpin(t->cache, held_frame);
+    return NULL;
+}
+
+static void test_callback_exactly_once(void **state)
+{
+    uint64_t nops = test_rounds(10000000);
+    struct quire_pool_options popt = { .size = sizeof(popt),
+                                       .budget_bytes = QUIRE_BUDGET_MIN };
+    struct tickets t = { .cap = nops + NTHREADS + 2 };
+    struct pc_options opt = { .capacity_bytes = 1000000,
+                              .max_pages = 1000,
+                              .load = ticket_load,
+                              .removed = ticket_removed,
+                              .ctx = &t,
+                              .background = true };
+    static pc_hint hints[NKEYS];
+    pthread_t threads[NTHREADS];
+    struct counter c[NTHREADS];
+    uint64_t seed = test_seed();
+    struct quire_cache_stat st = { .size = sizeof(st) };
+    struct ra_pool *pool;
+    uint64_t sum = 0;
+
+    (void)state;
+    t.called = calloc(t.cap, sizeof(t.called[0]));
+    t.key = calloc(t.cap, sizeof(t.key[0]));
+    CHECK(t.called != NULL && t.key != NULL);
+    CHECK_OK(ra_pool_create(&popt, &pool));
+    CHECK_OK(pc_cache_create(pool, &opt, &t.cache));
+    for (unsigned i = 0; i < NKEYS; i++)
+        atomic_store(&hints[i], PC_HINT_NONE);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        c[i] = (struct counter){ .t = &t,
+                                 .seed = test_rand(&seed),
+                                 .nops = nops / NTHREADS,
+                                 .hints = hints };
+        CHECK_EQ(pthread_create(&threads[i], NULL, counter_main, &c[i]), 0);
+    }
+    for (unsigned i = 0; i < NTHREADS; i++)
+        pthread_join(threads[i], NULL);
+    pc_stat(t.cache, &st);
+    CHECK_EQ(st.pinned_pages, 0);
+    CHECK_EQ(st.misuses, 0);
+    CHECK(st.pages > 0); /* left for the closing */
+    CHECK_EQ(pc_cache_destroy(t.cache, false), 0);
+
+    CHECK(t.next > 0);
+    for (uint64_t no = 1; no <= t.next; no++)
+        CHECK_EQ(t.called[no], 1);
+    for (unsigned i = 0; i < ARRAY_LEN(t.by_cause); i++) {
+        CHECK(t.by_cause[i] > 0);
+        sum += t.by_cause[i];
+    }
+    CHECK_EQ(sum + t.kept, t.next);
+    CHECK_EQ(ra_pool_destroy(pool, false), 0);
+    free((void *)t.called);
+    free((void *)t.key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_race_for_bytes),
         cmocka_unit_test(test_race_for_too_few_frames),
         cmocka_unit_test(test_race_with_the_evictor),
+        cmocka_unit_test(test_callback_exactly_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
