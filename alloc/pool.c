@@ -429,6 +429,11 @@ bool ra_pool_forked(const struct ra_pool *pool)
     return *pool->alive == 0;
 }
 
+const volatile uint8_t *ra_pool_alive(const struct ra_pool *pool)
+{
+    return pool->alive;
+}
+
 /*
  * A smaller budget: the difference is reserved, as an allocation would reserve
  * it, then limit and figure are lowered together. Limit first: in between, a

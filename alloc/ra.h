@@ -128,6 +128,9 @@ void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st);
  * or a replaced map() whose memory isn't private and anonymous). */
 bool ra_pool_forked(const struct ra_pool *pool);
 
+/* What ra_pool_forked() looks at, for those who look often: 0 in a child. */
+const volatile uint8_t *ra_pool_alive(const struct ra_pool *pool);
+
 /* Verify every invariant of alloc/README.md by number; false and a log line
  * for the first that does not hold. Takes every class lock in turn; the sums
  * hold only while no other thread uses the pool. */

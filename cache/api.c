@@ -30,7 +30,7 @@ static quire_status pc_api_check(struct quire_cache *cache)
 {
     if (QUIRE_UNLIKELY(cache == NULL))
         return pc_api_null("cache");
-    if (QUIRE_UNLIKELY(ra_pool_forked(pc_api_in(cache)->pool)))
+    if (QUIRE_UNLIKELY(*pc_api_in(cache)->alive == 0))
         return ra_fail(QUIRE_MISUSE, "the cache belongs to the parent process");
     return QUIRE_OK;
 }
@@ -172,7 +172,7 @@ void quire_cache_enter(struct quire_cache *cache)
 void quire_cache_exit(struct quire_cache *cache)
 {
     (void)cache;
-    if (pc_read_inside())
+    if (QUIRE_LIKELY(ra_sections > 0))
         pc_read_exit();
 }
 
@@ -181,11 +181,11 @@ const void *quire_cache_get(struct quire_cache *cache, uint64_t key,
 {
     if (pc_api_check(cache) != QUIRE_OK)
         return NULL;
-    if (QUIRE_UNLIKELY(!pc_read_inside())) {
+    if (QUIRE_UNLIKELY(ra_sections == 0)) {
         ra_fail(QUIRE_MISUSE, "cache: get outside a read section");
         return NULL;
     }
-    return pc_get(pc_api_in(cache), key, (pc_hint *)hint, NULL);
+    return pc_get_near(pc_api_in(cache), key, (pc_hint *)hint, NULL);
 }
 
 quire_status quire_cache_insert(struct quire_cache *cache, uint64_t key,

@@ -98,6 +98,7 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
         goto out;
 
     c->pool = pool;
+    c->alive = ra_pool_alive(pool);
     c->opt = *opt;
     c->shares = shares > 0;
     c->nframes = opt->max_pages;

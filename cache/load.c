@@ -87,36 +87,55 @@ static void pc_hint_set(pc_hint *hint, uint32_t frame)
         atomic_store_explicit(hint, frame, memory_order_relaxed);
 }
 
-const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
-                   uint32_t *frame)
+/* What a hit by hint does now and then: it counts itself, for others too, and
+ * notes the use of a sampled key. The payload of `frame`. */
+__attribute__((noinline)) const void *pc_get_rare(struct pc_cache *cache,
+                                                  uint64_t key, uint32_t frame)
+{
+    struct pc_frame *f = &cache->frames[frame];
+
+    if (pc_self.hits_hint >= PC_SAMPLE) {
+        pc_self.hits_hint--;
+        pc_hit_hint(cache, frame);
+    }
+    if (pc_policy_sampled(&cache->policy, pc_sample_bits(key)))
+        (void)pc_policy_sample(
+            &cache->policy, pc_sample_hash(key),
+            /* relaxed: as in pc_frame_touch() */
+            atomic_load_explicit(&f->weight, memory_order_relaxed));
+    /* relaxed: as in pc_get_near() */
+    return atomic_load_explicit(&f->payload, memory_order_relaxed);
+}
+
+/* Without a hint, or with one that was wrong. */
+__attribute__((noinline)) const void *pc_get_far(struct pc_cache *cache,
+                                                 uint64_t key, pc_hint *hint,
+                                                 uint32_t *frame)
 {
     uint32_t at;
 
-    QUIRE_ASSERT(pc_read_inside());
     if (QUIRE_UNLIKELY(key == PC_KEY_NONE))
         return NULL;
-    at = pc_hint_find(cache, key, hint);
+    at = pc_table_find(&cache->table, cache->frames, key);
     /* acquire: pairs with the release that clears LOADING in pc_load_done() */
-    if (at != PC_FRAME_NONE &&
-        pc_state_resident(atomic_load_explicit(&cache->frames[at].state,
-                                               memory_order_acquire))) {
-        pc_hit_hint(cache, at);
-    } else {
-        at = pc_table_find(&cache->table, cache->frames, key);
-        if (at == PC_FRAME_NONE ||
-            !pc_state_resident(atomic_load_explicit(&cache->frames[at].state,
-                                                    memory_order_acquire)))
-            return NULL;
-        pc_hint_set(hint, at);
-        pc_hit_table(cache, at);
-    }
+    if (at == PC_FRAME_NONE ||
+        !pc_state_resident(atomic_load_explicit(&cache->frames[at].state,
+                                                memory_order_acquire)))
+        return NULL;
+    pc_hint_set(hint, at);
+    pc_hit_table(cache, at);
     (void)pc_frame_touch(cache, at, key);
     if (frame != NULL)
         *frame = at;
-    /* relaxed: came with the key or the state; it stays until the frame is
-     * used again, after this section (PC-3) */
+    /* relaxed: as in pc_get_near() */
     return atomic_load_explicit(&cache->frames[at].payload,
                                 memory_order_relaxed);
+}
+
+const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
+                   uint32_t *frame)
+{
+    return pc_get_near(cache, key, hint, frame);
 }
 
 void pc_prefetch(const struct pc_cache *cache, const pc_hint *hint)

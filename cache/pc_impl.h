@@ -365,9 +365,10 @@ struct pc_cache {
     uint32_t batch;       /* immutable; frames reclaimed together, at least 1 */
     uint64_t capacity;    /* immutable; bytes, 0: none */
     struct ra_pool *pool; /* immutable */
-    struct pc_options opt; /* immutable */
-    size_t table_bytes;    /* immutable */
-    size_t frame_bytes;    /* immutable */
+    const volatile uint8_t *alive; /* immutable; *alive is 0 in a child */
+    struct pc_options opt;         /* immutable */
+    size_t table_bytes;            /* immutable */
+    size_t frame_bytes;            /* immutable */
 
     struct pc_wait waits[PC_NWAITS];
     struct ra_mutex stripes[PC_NSTRIPES]; /* rank PC_STRIPE */
@@ -525,12 +526,9 @@ void pc_frame_push(struct pc_cache *c, uint32_t frame);
 /* Give `frame`, claimed or loading, its page. */
 void pc_frame_fill(struct pc_frame *f, const struct quire_page *page);
 
-/* Note a use of `frame`, by one store if there is something to note; those of
- * sampled keys also in the policy's ring. Returns whether that gets full. */
-static inline bool pc_frame_touch(struct pc_cache *c, uint32_t frame,
-                                  uint64_t key)
+/* Count a use of `f`, by one store if there is something to count. */
+static inline void pc_frame_use(struct pc_cache *c, struct pc_frame *f)
 {
-    struct pc_frame *f = &c->frames[frame];
     /* relaxed, all: hints for the policy, nothing hangs on them */
     unsigned uses = atomic_load_explicit(&f->uses, memory_order_relaxed);
 
@@ -538,11 +536,72 @@ static inline bool pc_frame_touch(struct pc_cache *c, uint32_t frame,
         atomic_load_explicit(&c->policy.count_max, memory_order_relaxed))
         atomic_store_explicit(&f->uses, (uint8_t)((uses & PC_COUNT_BITS) + 1),
                               memory_order_relaxed);
+}
+
+/* The same, and note those of sampled keys in the policy's ring. Returns
+ * whether that gets full. */
+static inline bool pc_frame_touch(struct pc_cache *c, uint32_t frame,
+                                  uint64_t key)
+{
+    struct pc_frame *f = &c->frames[frame];
+
+    pc_frame_use(c, f);
     if (QUIRE_LIKELY(!pc_policy_sampled(&c->policy, pc_sample_bits(key))))
         return false;
     return pc_policy_sample(
         &c->policy, pc_sample_hash(key),
+        /* relaxed: as above */
         atomic_load_explicit(&f->weight, memory_order_relaxed));
+}
+
+/* ---- load.c ---- */
+
+const void *pc_get_rare(struct pc_cache *cache, uint64_t key, uint32_t frame);
+const void *pc_get_far(struct pc_cache *cache, uint64_t key, pc_hint *hint,
+                       uint32_t *frame);
+
+/*
+ * pc_get(), for those who want it inline: as few instructions as there can be
+ * where the hint is right. What such a look-up costs is the wait for the
+ * frame's line, and the fewer instructions lie between two look-ups the more
+ * of them a processor waits for at once: all else is called, and last.
+ */
+static inline const void *pc_get_near(struct pc_cache *cache, uint64_t key,
+                                      pc_hint *hint, uint32_t *frame)
+{
+    struct pc_frame *f;
+    uint32_t at;
+    bool rare;
+
+    QUIRE_ASSERT(pc_read_inside());
+    if (hint == NULL || QUIRE_UNLIKELY(key == PC_KEY_NONE))
+        return pc_get_far(cache, key, hint, frame);
+    /* relaxed: verified by what follows */
+    at = atomic_load_explicit(hint, memory_order_relaxed);
+    if (at >= cache->nframes)
+        return pc_get_far(cache, key, hint, frame);
+    pc_delay(PC_AT_HINT, at);
+    f = &cache->frames[at];
+    /* acquire: pairs with the release in pc_frame_publish(), so that the page
+     * is seen with its key */
+    if (QUIRE_UNLIKELY(atomic_load_explicit(&f->key, memory_order_acquire) !=
+                       key))
+        return pc_get_far(cache, key, hint, frame);
+    pc_delay(PC_AT_KEY, at);
+    /* acquire: pairs with the release that clears LOADING in pc_load_done() */
+    if (QUIRE_UNLIKELY(!pc_state_resident(
+            atomic_load_explicit(&f->state, memory_order_acquire))))
+        return pc_get_far(cache, key, hint, frame);
+    if (frame != NULL)
+        *frame = at;
+    pc_frame_use(cache, f);
+    rare = ++pc_self.hits_hint >= PC_SAMPLE;
+    rare |= pc_policy_sampled(&cache->policy, pc_sample_bits(key));
+    if (QUIRE_UNLIKELY(rare))
+        return pc_get_rare(cache, key, at);
+    /* relaxed: came with the key or the state; it stays until the frame is
+     * used again, after this section (PC-3) */
+    return atomic_load_explicit(&f->payload, memory_order_relaxed);
 }
 
 /* ---- evict.c ---- */
