@@ -154,6 +154,8 @@ out:
     return rc;
 }
 
+static void pc_log_figures(struct pc_cache *c);
+
 uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
 {
     struct pc_cache *c = cache;
@@ -166,6 +168,7 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     sys = ra_pool_sys(c->pool);
     pc_evictor_stop(c);
     ra_pool_set_pressure(c->pool, NULL, NULL);
+    pc_log_figures(c);
     n = atomic_load_explicit(&c->nused, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++) {
         if (pc_census_line(c, i, QUIRE_LOG_ERROR, "closed with ")) {
@@ -274,6 +277,36 @@ void pc_stat(struct pc_cache *cache, struct quire_cache_stat *st)
     st->waits = pc_figure(&cache->nwaits);
     st->misuses = pc_figure(&cache->misuses);
     st->background_evicted = pc_figure(&cache->background_evicted);
+}
+
+/* What the cache has done, by kind, as it ends. */
+static void pc_log_figures(struct pc_cache *c)
+{
+    struct quire_cache_stat st = { .size = sizeof(st) };
+
+    if (c->opt.log.fn == NULL)
+        return;
+    pc_stat(c, &st);
+    for (unsigned i = 0; i < QUIRE_KIND_COUNT; i++) {
+        const struct quire_cache_kind_stat *k = &st.kind[i];
+
+        if (k->lookups == 0 && k->pages == 0)
+            continue;
+        ra_log_line(
+            &c->opt.log, QUIRE_LOG_INFO,
+            "cache: %s: %llu look-ups, %llu hits by hint, %llu by table, %llu "
+            "misses, %llu loads, %llu waits, %llu evicted, %llu removed, %llu "
+            "replaced; now %llu pages of %llu bytes, %llu ms old on average",
+            pc_kind_name(i), (unsigned long long)k->lookups,
+            (unsigned long long)k->hits_hint, (unsigned long long)k->hits_table,
+            (unsigned long long)k->misses, (unsigned long long)k->loads,
+            (unsigned long long)k->waits,
+            (unsigned long long)k->removals[QUIRE_CAUSE_EVICTED],
+            (unsigned long long)k->removals[QUIRE_CAUSE_REMOVED],
+            (unsigned long long)k->removals[QUIRE_CAUSE_REPLACED],
+            (unsigned long long)k->pages, (unsigned long long)k->bytes,
+            (unsigned long long)k->age_ms);
+    }
 }
 
 /* ---- invariants ---- */

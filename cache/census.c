@@ -201,12 +201,18 @@ uint64_t pc_census_lost(struct pc_cache *c)
 
 #endif
 
+const char *pc_kind_name(unsigned kind)
+{
+    static const char *const names[QUIRE_KIND_COUNT] = { "leaf", "inner",
+                                                         "fragment",
+                                                         "overflow" };
+
+    return names[kind % QUIRE_KIND_COUNT];
+}
+
 bool pc_census_line(struct pc_cache *c, uint32_t frame, quire_log_level level,
                     const char *begin)
 {
-    static const char *const kinds[QUIRE_KIND_COUNT] = { "leaf", "inner",
-                                                         "fragment",
-                                                         "overflow" };
     struct pc_frame *f = &c->frames[frame];
     /* acquire: pairs with the release of whoever made it an orphan, so far as
      * `gone_key` goes; else figures, which change while we look */
@@ -220,7 +226,7 @@ bool pc_census_line(struct pc_cache *c, uint32_t frame, quire_log_level level,
     if (pc_state_pins(s) == 0)
         return false;
     snprintf(
-        what, sizeof(what), "%s of %lu bytes", kinds[kind % QUIRE_KIND_COUNT],
+        what, sizeof(what), "%s of %lu bytes", pc_kind_name(kind),
         (unsigned long)atomic_load_explicit(&f->weight, memory_order_relaxed));
     pc_census_text(c, frame, by, sizeof(by));
     if (key == PC_KEY_NONE && (s & PC_ST_ORPHAN) != 0)

@@ -322,6 +322,9 @@ void pc_census_text(struct pc_cache *c, uint32_t frame, char *buf, size_t cap);
 /* Pins that were not noted. */
 uint64_t pc_census_lost(struct pc_cache *c);
 
+/* "leaf" ... */
+const char *pc_kind_name(unsigned kind);
+
 /* A log line about `frame`, which begins with `begin`; false, and none, if it
  * is not pinned. */
 bool pc_census_line(struct pc_cache *c, uint32_t frame, quire_log_level level,

@@ -19,8 +19,8 @@ static struct lines lines;
 static void on_line(void *arg, quire_log_level level, const char *line)
 {
     (void)arg;
-    if (level == QUIRE_LOG_DEBUG)
-        return;
+    if (level == QUIRE_LOG_DEBUG || strstr(line, " look-ups") != NULL)
+        return; /* figures of a cache that ends */
     CHECK(lines.n < LINES_MAX);
     snprintf(lines.text[lines.n++], sizeof(lines.text[0]), "%s", line);
 }

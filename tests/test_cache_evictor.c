@@ -348,6 +348,45 @@ static void test_evicted_sees_evictions_only(void **state)
     env_fini(&r.e);
 }
 
+/* As a cache ends it logs what it did, by kind. */
+static char figures[2][400];
+static unsigned nfigures;
+
+static void log_figures(void *arg, quire_log_level level, const char *line)
+{
+    (void)arg;
+    if (level != QUIRE_LOG_INFO)
+        return;
+    CHECK(nfigures < ARRAY_LEN(figures));
+    snprintf(figures[nfigures++], sizeof(figures[0]), "%s", line);
+}
+
+static void test_figures_are_logged(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    nfigures = 0;
+    rig_init(&r);
+    r.opt.background = false;
+    r.opt.log = (struct ra_log){ log_figures, NULL };
+    rig_cache(&r);
+    r.e.kind = QUIRE_KIND_INNER;
+    env_touch(&r.e, 1);
+    env_touch(&r.e, 2);
+    r.e.kind = QUIRE_KIND_OVERFLOW;
+    env_touch(&r.e, 3);
+    CHECK_OK(pc_remove(r.e.cache, 2));
+    pc_reclaim(r.e.cache);
+    env_fini(&r.e);
+    CHECK_EQ(nfigures, 2);
+    CHECK(strstr(figures[0],
+                 "cache: inner: 2 look-ups, 0 hits by hint, 0 by table, 2 "
+                 "misses, 2 loads, 0 waits, 0 evicted, 1 removed, 0 replaced; "
+                 "now 1 pages of 4096 bytes, ") == figures[0]);
+    CHECK(strstr(figures[1], "cache: overflow: 1 look-ups, ") == figures[1]);
+}
+
 static void test_figures_by_kind(void **state)
 {
     const struct quire_cache_kind_stat *leaf;
@@ -519,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_evictor_rests_when_it_finds_nothing),
         cmocka_unit_test(test_evicted_sees_evictions_only),
         cmocka_unit_test(test_figures_by_kind),
+        cmocka_unit_test(test_figures_are_logged),
         cmocka_unit_test(test_mean_age),
         cmocka_unit_test(test_share_outlasts_a_scan),
         cmocka_unit_test(test_share_refuses_nobody),

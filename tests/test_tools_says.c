@@ -1225,6 +1225,10 @@ static void test_option_effects(void **state)
     CHECK_RUN(&r, 0);
     CHECK(strncmp(r.err, "quire: info: ", 13) == 0 ||
           strncmp(r.err, "quire: debug: ", 14) == 0);
+    /* what the cache did, by kind, is told at the end of any command */
+    run(&r, "dump", "--db", db, "--tree", "lines", "--verbose", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK(strstr(r.err, "quire: info: cache: leaf: ") != NULL);
     run_free(&r);
 }
 
