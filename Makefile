@@ -242,7 +242,8 @@ endif
 # ---- tests ----
 
 TEST_CHECKS := tests/check-layers.sh tests/check-headers.sh \
-    tests/check-acquire.sh tests/check-scenarios.sh tests/check-release.sh
+    tests/check-acquire.sh tests/check-scenarios.sh tests/check-release.sh \
+    tests/check-examples.sh
 TEST_TIMEOUT := 280
 TEST_DIVISOR ?= 1
 TEST_WRAPPER :=
