@@ -418,7 +418,13 @@ static void test_shortest_chain(void **state)
 static void test_usual_chain(void **state)
 {
     (void)state;
-    run_chain(4, QUIRE_VERSIONING_ADAPTIVE);
+    run_chain(2, QUIRE_VERSIONING_ADAPTIVE);
+}
+
+static void test_longer_chain(void **state)
+{
+    (void)state;
+    run_chain(4, QUIRE_VERSIONING_INCREMENTAL);
 }
 
 static void test_longest_chain(void **state)
@@ -445,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_whole_pages),
         cmocka_unit_test(test_shortest_chain),
         cmocka_unit_test(test_usual_chain),
+        cmocka_unit_test(test_longer_chain),
         cmocka_unit_test(test_longest_chain),
         cmocka_unit_test(test_differential),
         cmocka_unit_test(test_sliding),
