@@ -885,8 +885,10 @@ static void run_commit(struct trace_run *r, unsigned i)
         commit_undecided(r);
         return;
     }
-    if (r->gate != NULL)
+    if (r->gate != NULL) {
+        gate_pass(r, true); /* what the commits above have asked for */
         r->gate->before_sync = synced && test_rand_below(&r->rand, 2) == 0;
+    }
     commit_marked(r, QUIRE_EMPTY | (synced ? 0 : QUIRE_NOSYNC));
     if (r->gate != NULL)
         gate_pass(r, true);
@@ -934,6 +936,8 @@ void trace_run(struct trace_run *r, const struct trace *tr, uint64_t seed)
         if (tr->nosync > 0 && i % (3 * tr->nosync) == 1) {
             CHECK_OK(twin_sync(&r->twin));
             crash_mark(r->rec, CRASH_ACKED, r->twin.acked);
+            if (r->gate != NULL)
+                gate_pass(r, true);
         }
         if (tr->reopen > 0 && i % tr->reopen == 0) {
             close_marked(r);
