@@ -6,6 +6,7 @@
 #include "tests/test.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 static const struct rig_plan small = { .seed = 77,
                                        .npages = 2,
@@ -432,6 +433,49 @@ static void test_failed_kill_keeps_spans(void **state)
     rig_fini(&rig);
 }
 
+static _Atomic unsigned writes_left; /* until they fail; for the next */
+
+/* The fault layer's, after so many writes of EIO. */
+static ssize_t broken_pwritev(void *ctx, void *file, const struct iovec *iov,
+                              int iovcnt, uint64_t off)
+{
+    const struct fault *f = ctx;
+
+    if (writes_left == 0)
+        return -EIO;
+    writes_left--;
+    return f->io.pwritev(ctx, file, iov, iovcnt, off);
+}
+
+/* A full disk, and then it cannot be written at all: whether the batch that was
+ * given up is whole can't be known, and so nothing may follow it. */
+static void test_kill_that_fails_poisons(void **state)
+{
+    struct quire_io io;
+    struct rig rig;
+    uint64_t seed;
+
+    (void)state;
+    rig_init(&rig, false);
+    io = rig.fault.io;
+    io.pwritev = broken_pwritev;
+    rig.env.io = &io;
+    writes_left = 100;
+    rig_start(&rig);
+    rig_commit_ok(&rig, 1);
+    fault_arm(&rig.fault, FAULT_BIT(FAULT_PWRITEV), 1, ENOSPC,
+              FAULT_ONCE | FAULT_WHOLE);
+    writes_left = 1;
+    CHECK(rig_commit(&rig, &small) != QUIRE_OK);
+    fault_heal(&rig.fault);
+    writes_left = 100;
+    check_poisoned(&rig);
+    rig_reopen(&rig, 2); /* it was */
+    CHECK_OK(rig_verify(&rig, &rig.last, &seed));
+    CHECK_EQ(seed, small.seed);
+    rig_fini(&rig);
+}
+
 /* What was buffered when a write ahead failed is lost, so the transaction can
  * only be aborted. */
 static void test_failed_write_ahead_ends_transaction(void **state)
@@ -587,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_superblock_keeps_given_up_out),
         cmocka_unit_test(test_older_superblock_keeps_nothing_out),
         cmocka_unit_test(test_failed_kill_keeps_spans),
+        cmocka_unit_test(test_kill_that_fails_poisons),
         cmocka_unit_test(test_failed_write_ahead_ends_transaction),
         cmocka_unit_test(test_disk_fills_and_is_enlarged),
         cmocka_unit_test(test_each_call_fails),

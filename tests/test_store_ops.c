@@ -1132,8 +1132,33 @@ static void test_a_callback_may_not_use_its_transaction(void **state)
     run_fini(&r);
 }
 
+/* A value of five bytes that are nowhere. */
+static int null_cb(void *arg, struct quire_update *up,
+                   const struct quire_val *old, struct quire_val *val)
+{
+    (void)old;
+    CHECK_STATUS(quire_update_read(up, 0, NULL, 5, arg), QUIRE_MISUSE);
+    *val = (struct quire_val){ NULL, 5 };
+    return QUIRE_VERDICT_STORE;
+}
+
+static quire_status never_read(void *arg, void *buf, size_t nbytes)
+{
+    (void)arg;
+    (void)buf;
+    (void)nbytes;
+    CHECK(false);
+    return QUIRE_IO;
+}
+
 static void test_arguments_are_checked(void **state)
 {
+    static char bytes[QUIRE_KEY_MAX(QUIRE_PAGE_MIN) + 1];
+    const struct quire_val long_key = { bytes, sizeof(bytes) };
+    struct quire_lookup lookup = { .key = { "k", 1 }, .cap = 5 };
+    struct quire_cursor *cur = NULL;
+    struct quire_record rec;
+    size_t many = 0;
     struct quire_txn *txn = NULL;
     struct quire_val val;
     uint64_t n;
@@ -1165,7 +1190,28 @@ static void test_arguments_are_checked(void **state)
     CHECK_STATUS(quire_swap(txn, NULL, V("k"), V("v"), NULL, 5, &n),
                  QUIRE_MISUSE);
     CHECK_STATUS(quire_update(txn, NULL, V("k"), NULL, NULL), QUIRE_MISUSE);
-    quire_abort(txn);
+    CHECK_STATUS(quire_update(txn, NULL, V("k"), null_cb, &n), QUIRE_MISUSE);
+    CHECK_STATUS(quire_savepoint_set(txn, NULL), QUIRE_MISUSE);
+    CHECK_STATUS(quire_put_from(txn, NULL, V("k"), 1, NULL, NULL),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_put_from(txn, NULL, &long_key, 1, never_read, NULL),
+                 QUIRE_TOOBIG);
+    CHECK_STATUS(quire_put_from(txn, NULL, V("k"), QUIRE_VALUE_MAX + 1,
+                                never_read, NULL),
+                 QUIRE_TOOBIG);
+    CHECK_STATUS(quire_put_if(txn, NULL, &long_key, NULL, V("v")),
+                 QUIRE_TOOBIG);
+    CHECK_STATUS(quire_get_many(txn, NULL, NULL, 1), QUIRE_MISUSE);
+    CHECK_STATUS(quire_get_many(txn, NULL, &lookup, 1), QUIRE_MISUSE);
+    CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+    CHECK_STATUS(quire_cursor_next_many(cur, NULL, 1, bytes, 1, &many),
+                 QUIRE_MISUSE);
+    CHECK_STATUS(quire_cursor_next_many(cur, &rec, 1, bytes, 1, &many),
+                 QUIRE_INVAL);
+    CHECK_STATUS(quire_cursor_read(cur, 0, NULL, 5, &n), QUIRE_MISUSE);
+    /* After all that it can still be used. */
+    CHECK_OK(quire_put(txn, NULL, V("k"), V("v"), 0));
+    CHECK_OK(quire_commit(txn, 0, NULL));
     run_fini(&r);
 }
 
