@@ -444,6 +444,30 @@ static void run_ahead(struct fault_env *e)
     }
 }
 
+/* A batch that is longer than the buffer it is written from, so that its first
+ * part may fail when the rest has not been made yet; then another. */
+static void run_long_batch(struct fault_env *e)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+    uint64_t writes;
+
+    if (!open_store(e))
+        return;
+    fault_env_arm(e);
+    for (unsigned i = 0; i < 2; i++) {
+        writes = e->fault.calls[FAULT_PWRITEV];
+        if (!fault_saw(e, twin_begin(&e->twin)))
+            return;
+        if (put_series(e, 500 * i, 500 * i + 500, 1000) && commit(e, 0)) {
+            CHECK_OK(quire_stat_get(e->twin.db, &st));
+            CHECK_EQ(st.pages_ahead, 0);
+            CHECK(e->fault.calls[FAULT_PWRITEV] >= writes + 2);
+        }
+        if (e->twin.txn != NULL)
+            twin_abort(&e->twin);
+    }
+}
+
 /* For quire_update(): append a byte, delete what is long. */
 static int grow_cb(void *arg, struct quire_update *up,
                    const struct quire_val *old, struct quire_val *val)
@@ -772,6 +796,7 @@ static const struct fault_scenario scenarios[] = {
 static const struct fault_scenario rare[] = {
     { "shed tombstones", prepare_leaf, run_shed },
     { "index revisions", prepare_unindexed, run_index },
+    { "long batch", prepare_leaf, run_long_batch },
     { "open, background", prepare_background, run_open },
 };
 
@@ -919,6 +944,8 @@ static void test_rare_paths_fail(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rare) - 1; i++) {
         fault_run(&rare[i], FAULT_MEMORY, ENOMEM, FAULT_ONCE, false);
         fault_run(&rare[i], FAULT_IO, EIO, FAULT_ONCE, false);
+        fault_run(&rare[i], FAULT_WRITES, ENOSPC, FAULT_ONCE | FAULT_TORN,
+                  false);
     }
 }
 
