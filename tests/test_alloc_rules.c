@@ -11,6 +11,9 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "alloc/ra_impl.h"
 #include "tests/test.h"
@@ -565,6 +568,42 @@ static void test_regions_are_found_fast(void **state)
     end(&w);
 }
 
+#if QUIRE_DEBUG >= 2 && !defined(RA_ASAN) && !defined(__SANITIZE_THREAD__)
+/* ---- DEBUG=2: who wrote to a released segment is found by the next use ---- */
+
+static void test_late_write_is_found(void **state)
+{
+    static struct witness w;
+
+    (void)state;
+    for (int magazine = 0; magazine < 2; magazine++) {
+        pid_t pid = fork();
+        int status;
+
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            struct ra_pool *pool = begin(&w, magazine ? 64 * MIB : 8 * MIB, 0,
+                                         false, false);
+            void *seg;
+
+            take(pool, 1, 16 * KIB);
+            give(pool, 0, 1);
+#ifdef RA_VALGRIND
+            VALGRIND_DISABLE_ERROR_REPORTING;
+#endif
+            ((volatile char *)segs[0])[10000] = 1;
+            if (freopen("/dev/null", "w", stderr) == NULL)
+                _exit(1);
+            if (ra_seg_alloc(pool, 16 * KIB, &seg) != QUIRE_OK)
+                _exit(2);
+            _exit(1);
+        }
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    }
+}
+#endif
+
 /* ---- figures and log lines of a course of events ---- */
 
 static uint64_t press(void *arg, uint64_t nbytes)
@@ -693,6 +732,9 @@ int main(void)
         cmocka_unit_test(test_one_pass_of_a_class),
         cmocka_unit_test(test_decommitted_regions_are_not_resident),
         cmocka_unit_test(test_regions_are_found_fast),
+#if QUIRE_DEBUG >= 2 && !defined(RA_ASAN) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(test_late_write_is_found),
+#endif
         cmocka_unit_test(test_figures_of_a_course),
     };
 
