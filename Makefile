@@ -350,32 +350,59 @@ soak: ## transactions of 4 GiB, values of 1 GiB (30 GiB of disk), SOAK_OPS (10 m
 	@QUIRE_SOAK=long OPS=$(SOAK_OPS) $(SUBMAKE) $(CHECK_CONFIG) TEST_CHECKS= \
 	    TEST_TIMEOUT=14400 TESTS='test_store_ops test_store_large' run-tests
 
-# Readers and keys without the input they come from: the targets have their own.
+# Readers and keys without the input they come from: the targets have their
+# own. For the others the library itself is made for the fuzzer, in a
+# configuration of its own.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= csv tsv json
+FUZZ_READERS := csv tsv json
+FUZZ_STORES := page fragment record super file
+FUZZ_TARGETS ?= $(FUZZ_READERS) $(FUZZ_STORES)
+FUZZ_CC ?= clang
 FUZZ_SRCS := tests/fuzz_tools_read.c $(addprefix tools/,bytes.c json.c key.c \
     parser.c print.c read_csv.c read_json.c read_raw.c reader.c record.c row.c \
     say.c schema.c)
-FUZZ_BINS := $(addprefix $(BUILD_ROOT)/fuzz/,$(FUZZ_TARGETS))
+FUZZ_BINS := $(addprefix $(BUILD_ROOT)/fuzz/,$(filter $(FUZZ_READERS),$(FUZZ_TARGETS)))
+FUZZ_STORE_BINS := $(addprefix $(BUILD_ROOT)/fuzz/asan/fuzz_,$(filter $(FUZZ_STORES),$(FUZZ_TARGETS)))
+FUZZ_STORE_MAKE = $(SUBMAKE) CC='$(FUZZ_CC)' SAN=address,undefined \
+    BUILD_ROOT='$(BUILD_ROOT)/fuzz' \
+    CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link'
 
-$(BUILD_ROOT)/fuzz/%: $(FUZZ_SRCS) $(wildcard tools/*.h) \
-    $(BUILD_ROOT)/debug/libquire.a
+$(addprefix $(BUILD_ROOT)/fuzz/,$(FUZZ_READERS)): $(BUILD_ROOT)/fuzz/%: \
+    $(FUZZ_SRCS) $(wildcard tools/*.h) $(BUILD_ROOT)/debug/libquire.a
 	@mkdir -p $(@D)
-	clang -std=c11 -O1 -g $(Q_CPPFLAGS) $(CPPFLAGS) $(Q_WARN) \
+	$(FUZZ_CC) -std=c11 -O1 -g $(Q_CPPFLAGS) $(CPPFLAGS) $(Q_WARN) \
 	    -DFUZZ_$(shell echo $* | tr a-z A-Z) \
 	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	    -o $@ $(FUZZ_SRCS) $(BUILD_ROOT)/debug/libquire.a \
 	    $(PROGRAM_LIBS) $(Q_LIBS) -lfiu -pthread
 
-fuzz: ## fuzz each of FUZZ_TARGETS (csv tsv json) for FUZZ_SECONDS (60), with clang
-	@$(SUBMAKE) DEBUG=1 $(BUILD_ROOT)/debug/libquire.a
-	@$(SUBMAKE) $(FUZZ_BINS)
+$(addprefix $(B)/fuzz_,$(FUZZ_STORES)): $(B)/fuzz_%: tests/fuzz_store.c \
+    $(LIB_OBJS) $(TEST_LIB_OBJS) $(B)/sources
+	$(call say,LD      $@)
+	@mkdir -p $(@D)
+	$(Q)$(LINK) $(Q_CPPFLAGS) $(CPPFLAGS) -fsanitize=fuzzer \
+	    -DFUZZ_TARGET=fuzz_$* -o $@ tests/fuzz_store.c $(filter %.o,$^) \
+	    $(TEST_LIBS) $(Q_LIBS)
+
+# What is found is kept in build/fuzz/TARGET.corpus from run to run; a target
+# begins with that, with its seeds, and with what tests/corpus has.
+fuzz: ## fuzz each of FUZZ_TARGETS (readers of records, pages, stores) for FUZZ_SECONDS (60), with clang
+	@$(if $(FUZZ_BINS),$(SUBMAKE) DEBUG=1 $(BUILD_ROOT)/debug/libquire.a)
+	@$(if $(FUZZ_BINS),$(SUBMAKE) $(FUZZ_BINS))
+	@$(if $(FUZZ_STORE_BINS),$(FUZZ_STORE_MAKE) $(FUZZ_STORE_BINS))
 	@for t in $(FUZZ_TARGETS); do \
+	    bin=$(BUILD_ROOT)/fuzz/$$t; len=4096; more=-close_fd_mask=3; \
+	    case " $(FUZZ_STORES) " in *" $$t "*) \
+	        bin=$(BUILD_ROOT)/fuzz/asan/fuzz_$$t; len=2048; more= ;; esac; \
+	    [ $$t != file ] || len=256; \
 	    mkdir -p $(BUILD_ROOT)/fuzz/$$t.corpus && \
-	    $(BUILD_ROOT)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) \
-	        -max_len=4096 -timeout=20 -print_final_stats=1 -close_fd_mask=3 \
+	    echo "fuzzing $$t" && \
+	    QUIRE_FUZZ_SEEDS=$(BUILD_ROOT)/fuzz/$$t.corpus $$bin \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=$$len -timeout=25 \
+	        -print_final_stats=1 $$more \
 	        -artifact_prefix=$(BUILD_ROOT)/fuzz/$$t- \
-	        $(BUILD_ROOT)/fuzz/$$t.corpus || exit 1; \
+	        $(BUILD_ROOT)/fuzz/$$t.corpus \
+	        $$(ls -d tests/corpus/$$t 2>/dev/null) || exit 1; \
 	done
 
 check-layers: ## includes point up the table of layers only
