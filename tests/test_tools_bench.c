@@ -145,6 +145,14 @@ static void test_refused(void **state)
         { "memory", { "store", "--memory", "1M" }, 2, "out of its range" },
         { "no keys", { "store", "--keys", "/nowhere" }, 1, "/nowhere" },
         { "no directory", { "store", "--dir", "/nowhere" }, 1, "/nowhere" },
+        { "page's case", { "page", "--cases", "get,grab" }, 2, "--cases grab" },
+        { "shape", { "page", "--keys", "round" }, 2, "--keys round" },
+        { "size", { "page", "--pages", "4K,5K" }, 2, "--pages 5K" },
+        { "variant", { "page", "--variants", "mmx" }, 2, "--variants mmx" },
+        { "few records", { "page", "--records", "9999" }, 2, "range" },
+        { "page's rounds", { "page", "--rounds", "0" }, 2, "range" },
+        { "page's argument", { "page", "4K" }, 2, "4K: nothing is expected" },
+        { "page's directory", { "page", "--dir", "/nowhere" }, 1, "/nowhere" },
         { "seconds of alloc", { "alloc", "--seconds", "11" }, 2, "range" },
     };
 
@@ -220,6 +228,56 @@ static void test_alloc(void **state)
     }
     free_lines(line, 2);
     run_free(&r);
+}
+
+/* Each case of a page by each variant that this processor has, but for commit,
+ * which only the best does and which alone says what was written. */
+static void test_page(void **state)
+{
+    static const char *const cases[] = { "get",    "seek", "scan",
+                                         "insert", "any",  "commit" };
+    static const char *const beds[] = { "dense-4K", "dense-64K", "urls-4K",
+                                        "urls-64K" };
+    struct run r = { 0 };
+    yajl_val line[128];
+    size_t nlines = 0;
+    size_t n;
+
+    (void)state;
+    run(&r, "bench", "page", "--records", "10000", "--rounds", "1", "--seconds",
+        "0.001", "--dir", dir, "--keys", "dense,urls", "--pages", "4K,64K",
+        "--json", NULL);
+    CHECK_RUN(&r, 0);
+    n = parse_lines(&r, line, ARRAY_LEN(line));
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        bool writes = strcmp(cases[c], "commit") == 0;
+        const char *v;
+
+        for (unsigned i = 0; (v = quire_simd_variant(i)) != NULL; i++) {
+            for (size_t b = 0; b < ARRAY_LEN(beds); b++) {
+                char name[40];
+                size_t is = !writes || i == 0 ? 1 : 0;
+
+                snprintf(name, sizeof(name), "%s-%s", cases[c], beds[b]);
+                CHECK_CASE(cases[c]);
+                CHECK_EQ(count_lines(line, n, v, name), is);
+                nlines += is;
+            }
+        }
+    }
+    CHECK_EQ(n, nlines);
+    for (size_t i = 0; i < n; i++) {
+        bool writes = strncmp(text_of(line[i], "case"), "commit", 6) == 0;
+
+        CHECK_STR_EQ(text_of(line[i], "bench"), "page");
+        CHECK_EQ(number_of(line[i], "threads"), 1);
+        CHECK_EQ(number_of(line[i], "records"), 10000);
+        CHECK(number_of(line[i], "ns") > 0);
+        CHECK_EQ(has(line[i], "written_bytes"), writes);
+    }
+    free_lines(line, n);
+    run_free(&r);
+    CHECK_EQ(files_in(dir), 0);
 }
 
 /* How many lines each case has, for an engine that does them all. */
@@ -583,6 +641,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_alloc, setup, teardown),
         cmocka_unit_test(test_cache),
+        cmocka_unit_test_setup_teardown(test_page, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_case, setup, teardown),
         cmocka_unit_test_setup_teardown(test_beyond_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_of_file, setup, teardown),

@@ -19,6 +19,7 @@ static const struct {
 } benches[] = {
     { "alloc", bench_alloc, "the region allocator, beside malloc()" },
     { "cache", bench_cache, "the page cache, beside other caches" },
+    { "page", bench_page, "one page, by variant, keys and size" },
     { "store", bench_store, "commits, fills and reads, beside other stores" },
 };
 

@@ -69,6 +69,7 @@ static inline uint64_t bench_rand(uint64_t *state)
 /* The benchmarks: an exit status. */
 int bench_alloc(int argc, char **argv);
 int bench_cache(int argc, char **argv);
+int bench_page(int argc, char **argv);
 int bench_store(int argc, char **argv);
 
 #endif /* QUIRE_TOOLS_BENCH_H */
