@@ -153,6 +153,32 @@ static void test_refused(void **state)
         { "page's rounds", { "page", "--rounds", "0" }, 2, "range" },
         { "page's argument", { "page", "4K" }, 2, "4K: nothing is expected" },
         { "page's directory", { "page", "--dir", "/nowhere" }, 1, "/nowhere" },
+        { "a case of versioning",
+          { "versioning", "--cases", "changes-2" },
+          2,
+          "--cases changes-2: not one" },
+        { "a versioning",
+          { "versioning", "--versionings", "full,half" },
+          2,
+          "half: not one" },
+        { "a window",
+          { "versioning", "--windows", "2,17" },
+          2,
+          "--windows 2,17: they are 2 to 16" },
+        { "few records", { "versioning", "--records", "999" }, 2, "range" },
+        { "a page", { "versioning", "--page", "5K" }, 2, "range" },
+        { "a plot of objects",
+          { "versioning", "--plot", "--json" },
+          2,
+          "both" },
+        { "an argument of versioning",
+          { "versioning", "here" },
+          2,
+          "here: nothing" },
+        { "no directory of versioning",
+          { "versioning", "--dir", "/nowhere" },
+          1,
+          "/nowhere" },
         { "seconds of alloc", { "alloc", "--seconds", "11" }, 2, "range" },
     };
 
@@ -276,6 +302,60 @@ static void test_page(void **state)
         CHECK_EQ(has(line[i], "written_bytes"), writes);
     }
     free_lines(line, n);
+    run_free(&r);
+    CHECK_EQ(files_in(dir), 0);
+}
+
+static double figure(yajl_val *lines, size_t n, const char *engine,
+                     const char *name, const char *field)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(text_of(lines[i], "engine"), engine) == 0 &&
+            strcmp(text_of(lines[i], "case"), name) == 0)
+            return number_of(lines[i], field);
+    CHECK(false);
+    return 0;
+}
+
+/* What each versioning promises is seen in the figures, which are counts. */
+static void test_versioning(void **state)
+{
+    struct run r = { 0 };
+    yajl_val line[16];
+    double whole;
+    size_t n;
+
+    (void)state;
+    run(&r, "bench", "versioning", "--records", "2000", "--cases",
+        "changes-10,changes-1000", "--windows", "4", "--dir", dir, "--json",
+        NULL);
+    CHECK_RUN(&r, 0);
+    n = parse_lines(&r, line, ARRAY_LEN(line));
+    CHECK_EQ(n, 10);
+    for (size_t i = 0; i < n; i++) {
+        CHECK_STR_EQ(text_of(line[i], "bench"), "versioning");
+        CHECK(number_of(line[i], "written_bytes") >= 4096);
+        CHECK(number_of(line[i], "fragments") >= 1);
+        CHECK(number_of(line[i], "read_bytes") > 0);
+        CHECK_EQ(number_of(line[i], "records"), 2000);
+    }
+    CHECK_EQ(figure(line, n, "full", "changes-10", "fragments"), 1);
+    CHECK(figure(line, n, "differential/4", "changes-10", "fragments") <= 2);
+    CHECK(figure(line, n, "incremental/4", "changes-10", "fragments") < 4);
+    CHECK(figure(line, n, "sliding/4", "changes-10", "fragments") <= 4);
+    whole = figure(line, n, "full", "changes-10", "written_bytes");
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(text_of(line[i], "case"), "changes-10") == 0 &&
+            strcmp(text_of(line[i], "engine"), "full") != 0)
+            CHECK(number_of(line[i], "written_bytes") < whole / 2);
+    free_lines(line, n);
+    run(&r, "bench", "versioning", "--records", "1000", "--cases",
+        "changes-100", "--windows", "2,3", "--versionings", "full,sliding",
+        "--dir", dir, "--plot", NULL);
+    CHECK_RUN(&r, 0);
+    CHECK_SAYS(&r, "\nchanges-100        sliding/3 ");
+    CHECK_SAYS(&r, " s3");
+    CHECK_SAYS(&r, "reads for a page\n");
     run_free(&r);
     CHECK_EQ(files_in(dir), 0);
 }
@@ -642,6 +722,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_alloc, setup, teardown),
         cmocka_unit_test(test_cache),
         cmocka_unit_test_setup_teardown(test_page, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_versioning, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_case, setup, teardown),
         cmocka_unit_test_setup_teardown(test_beyond_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_of_file, setup, teardown),

@@ -21,6 +21,7 @@ static const struct {
     { "cache", bench_cache, "the page cache, beside other caches" },
     { "page", bench_page, "one page, by variant, keys and size" },
     { "store", bench_store, "commits, fills and reads, beside other stores" },
+    { "versioning", bench_versioning, "bytes written and read, by versioning" },
 };
 
 uint64_t bench_now_ns(void)
@@ -92,6 +93,8 @@ void bench_print_head(bool json, unsigned columns)
         printf(" %9s", "live MiB");
     if (columns & BENCH_DISK)
         printf(" %9s", "disk MiB");
+    if (columns & BENCH_READ)
+        printf(" %9s %9s", "fragments", "read B");
     if (columns & BENCH_WRITTEN)
         printf(" %9s", "written B");
     printf("  note\n");
@@ -110,7 +113,11 @@ static void table_field(unsigned columns, unsigned column, int width,
     if ((columns & column) == 0)
         return;
     if (value > 0)
-        printf(" %*.*f", width, column == BENCH_WRITTEN ? 0 : 1, value);
+        printf(" %*.*f", width,
+               column == BENCH_WRITTEN ? 0
+               : column == BENCH_READ  ? 2
+                                       : 1,
+               value);
     else
         printf(" %*s", width, "-");
 }
@@ -131,6 +138,8 @@ void bench_print(bool json, unsigned columns, const struct bench_line *l)
         json_field("rss_bytes", l->rss_bytes);
         json_field("live_bytes", l->live_bytes);
         json_field("disk_bytes", l->disk_bytes);
+        json_field("fragments", l->fragments);
+        json_field("read_bytes", l->read_bytes);
         json_field("written_bytes", l->written_bytes);
         json_field("records", l->records);
         if (l->note[0] != '\0')
@@ -148,6 +157,9 @@ void bench_print(bool json, unsigned columns, const struct bench_line *l)
         table_field(columns, BENCH_RSS, 9, l->rss_bytes / 1048576);
         table_field(columns, BENCH_LIVE, 9, l->live_bytes / 1048576);
         table_field(columns, BENCH_DISK, 9, l->disk_bytes / 1048576);
+        table_field(columns, BENCH_READ, 9, l->fragments);
+        if (columns & BENCH_READ)
+            printf(" %9.0f", l->read_bytes);
         table_field(columns, BENCH_WRITTEN, 9, l->written_bytes);
         printf("  %s\n", l->note);
     }

@@ -22,6 +22,8 @@ struct bench_line {
     double live_bytes;    /* held by the case: segments, or records */
     double disk_bytes;    /* blocks that the files take */
     double written_bytes; /* to the device, an operation */
+    double fragments;     /* read for a page that is not in memory */
+    double read_bytes;    /* likewise */
     double records;       /* in the store */
     const char *note;     /* "" or words, plain ASCII without quotes */
 };
@@ -32,6 +34,7 @@ struct bench_line {
 #define BENCH_LIVE 4u
 #define BENCH_DISK 8u
 #define BENCH_WRITTEN 16u
+#define BENCH_READ 32u
 
 /* A table's head, and a line of it, with these columns; in JSON every figure
  * that applies. */
@@ -71,5 +74,6 @@ int bench_alloc(int argc, char **argv);
 int bench_cache(int argc, char **argv);
 int bench_page(int argc, char **argv);
 int bench_store(int argc, char **argv);
+int bench_versioning(int argc, char **argv);
 
 #endif /* QUIRE_TOOLS_BENCH_H */
