@@ -49,6 +49,10 @@ static void random_record(struct pf_record *rec, struct pf_record_tail *tail,
     random_ref(&rec->catalogue, rand);
     random_ref(&rec->system, rand);
     random_ref(&rec->dead, rand);
+    if (test_rand_below(rand, 2) == 0) {
+        rec->window = 2 + (uint32_t)test_rand_below(rand, 15);
+        rec->versioning = (quire_versioning)(1 + test_rand_below(rand, 5));
+    }
 }
 
 /* The fragment of a body; its length. */
@@ -121,6 +125,8 @@ static void test_records_come_back(void **state)
         CHECK_EQ(got.next_span.off, rec.next_span.off);
         CHECK_EQ(got.frontier, rec.frontier);
         CHECK_EQ(got.stored_len, stored);
+        CHECK_EQ(got.window, rec.window);
+        CHECK_EQ(got.versioning, rec.versioning);
         CHECK_EQ(got_tail.batch_len, tail.batch_len);
         CHECK_EQ(got_tail.batch_sum, tail.batch_sum);
         check_ref(&got.catalogue, &rec.catalogue);
@@ -189,6 +195,49 @@ static void test_records_that_contradict_themselves(void **state)
         CHECK_STATUS(pf_record_parse(&geo, frag, stored, rec.id, NULL, raw,
                                      &got, &got_tail),
                      i == 0 ? QUIRE_OK : QUIRE_CORRUPT);
+    }
+}
+
+/* How pages are written: within the limits, or it is no record. */
+static void test_section_of_pages(void **state)
+{
+    static const struct {
+        const char *name;
+        uint32_t len, window, versioning;
+        quire_status want;
+    } cases[] = {
+        { "as it should be", 8, 16, 5, QUIRE_OK },
+        { "the least", 8, 2, 1, QUIRE_OK },
+        { "window 1", 8, 1, 1, QUIRE_CORRUPT },
+        { "window 17", 8, 17, 1, QUIRE_CORRUPT },
+        { "versioning 0", 8, 4, 0, QUIRE_CORRUPT },
+        { "versioning 6", 8, 4, 6, QUIRE_CORRUPT },
+        { "too short", 7, 4, 1, QUIRE_CORRUPT },
+        { "too long", 9, 4, 1, QUIRE_CORRUPT },
+    };
+    uint64_t rand = 5;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct pf_record rec, got;
+        struct pf_record_tail tail;
+        size_t len, stored;
+
+        CHECK_CASE(cases[i].name);
+        random_record(&rec, &tail, &rand);
+        rec.window = 0;
+        len = pf_record_encode(&rec, geo.uuid, &tail, NULL, 0, body);
+        ra_put_le16(body + len, 2);
+        ra_put_le16(body + len + 2, 0);
+        ra_put_le32(body + len + 4, cases[i].len);
+        memset(body + len + 8, 0, 16);
+        ra_put_le32(body + len + 8, cases[i].window);
+        ra_put_le32(body + len + 12, cases[i].versioning);
+        stored = seal(body, len + 8 + cases[i].len, rec.rev, rec.id, frag,
+                      sizeof(frag));
+        CHECK_STATUS(
+            pf_record_parse(&geo, frag, stored, rec.id, NULL, raw, &got, &tail),
+            cases[i].want);
     }
 }
 
@@ -419,6 +468,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_records_come_back),
         cmocka_unit_test(test_records_that_contradict_themselves),
+        cmocka_unit_test(test_section_of_pages),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_forged_records),
         cmocka_unit_test(test_forged_files),
