@@ -409,7 +409,8 @@ static int bench_case(const struct plan *p, unsigned changes)
         return 0;
     for (size_t v = 0; v < ARRAY_LEN(versionings); v++) {
         const char *what = versioning_name(versionings[v]);
-        bool once = versionings[v] == QUIRE_VERSIONING_FULL;
+        bool adaptive = versionings[v] == QUIRE_VERSIONING_ADAPTIVE;
+        bool once = adaptive || versionings[v] == QUIRE_VERSIONING_FULL;
 
         if (!bench_chosen(p->versionings, what))
             continue;
@@ -426,7 +427,9 @@ static int bench_case(const struct plan *p, unsigned changes)
                 snprintf(r->engine, sizeof(r->engine), "%s", what);
             else
                 snprintf(r->engine, sizeof(r->engine), "%s/%u", what, window);
-            if (measure_one(p, versionings[v], window, r) != 0)
+            /* as long as with the longest window, until it is steady */
+            if (measure_one(p, versionings[v],
+                            adaptive ? QUIRE_WINDOW_MAX : window, r) != 0)
                 return -1;
             print_line(p, r, name);
             n++;
