@@ -56,7 +56,7 @@ static void test_one_record(void **state)
         uint64_t worst;
     } cases[] = {
         { "pages of 4 KiB", 4096, 25000, 4608, 16384 },
-        { "pages of 16 KiB", 16384, 60000, 7168, 65536 },
+        { "pages of 16 KiB", 16384, 60000, 4608, 32768 },
     };
     uint64_t rand = test_seed();
 
