@@ -4,6 +4,7 @@
  * to load a page.
  */
 #include <inttypes.h>
+#include <pthread.h>
 
 #include "tests/lib_mem.h"
 #include "tests/lib_model.h"
@@ -362,6 +363,71 @@ static void test_wider_references(void **state)
     }
 }
 
+/* Of one reader or writer beside the thread that changes it. */
+struct beside {
+    struct quire *db;
+    bool write;
+    uint64_t seed;
+};
+
+static void *beside_run(void *arg)
+{
+    struct beside *b = arg;
+
+    for (unsigned i = 0; i < 60; i++) {
+        struct quire_stat st = { .size = sizeof(st) };
+        struct quire_tree_stat tree = { .size = sizeof(tree) };
+        struct quire_txn *txn;
+
+        CHECK_OK(quire_stat_get(b->db, &st));
+        CHECK(st.window >= 2 && st.window <= QUIRE_WINDOW_MAX);
+        CHECK(st.versioning >= QUIRE_VERSIONING_FULL &&
+              st.versioning <= QUIRE_VERSIONING_ADAPTIVE);
+        CHECK_OK(quire_begin(b->db, b->write ? QUIRE_WRITE : QUIRE_READ, &txn));
+        for (unsigned k = 0; k < 5 && b->write; k++) {
+            uint64_t n = test_rand_below(&b->seed, 400);
+            struct quire_val key = { &n, sizeof(n) };
+            struct quire_val val = { "a value of some bytes", 21 };
+
+            CHECK_OK(quire_put(txn, NULL, &key, &val, 0));
+        }
+        CHECK_OK(quire_tree_stat_get(txn, NULL, &tree));
+        CHECK_OK(quire_commit(txn, QUIRE_NOSYNC, NULL));
+    }
+    return NULL;
+}
+
+static void test_set_beside_others(void **state)
+{
+    struct quire_options opt = {
+        .size = sizeof(opt),
+        .budget_bytes = QUIRE_BUDGET_MIN,
+        .page_bytes = 4096,
+    };
+    struct mem_disk *disk = mem_disk_create();
+    struct beside b[3];
+    pthread_t thread[3];
+    struct quire *db;
+    uint64_t seed = test_seed();
+
+    (void)state;
+    opt.io = mem_disk_io(disk);
+    CHECK_OK(quire_open(PATH, &opt, &db));
+    for (unsigned i = 0; i < 3; i++) {
+        b[i] = (struct beside){ db, i > 0, seed + i };
+        CHECK_EQ(pthread_create(&thread[i], NULL, beside_run, &b[i]), 0);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        CHECK_OK(quire_set_versioning(
+            db, all[test_rand_below(&seed, ARRAY_LEN(all))].versioning,
+            2 + (uint32_t)test_rand_below(&seed, 15)));
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    CHECK_OK(quire_verify(db, NULL, NULL, NULL));
+    CHECK_OK(quire_close(db));
+    mem_disk_destroy(disk);
+}
+
 /* What is told of a tree's pages agrees with what is known. */
 static void test_tree_stat(void **state)
 {
@@ -550,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_set_versioning),
         cmocka_unit_test(test_changing_histories),
         cmocka_unit_test(test_wider_references),
+        cmocka_unit_test(test_set_beside_others),
         cmocka_unit_test(test_tree_stat),
         cmocka_unit_test(test_reads_of_a_page),
     };
