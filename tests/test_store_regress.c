@@ -331,6 +331,35 @@ static void forge_catalogue(struct rig *rig, const struct pg_ref *root,
     CHECK_OK(pf_batch_add(rig->file, &in, ref));
 }
 
+/* An inner page all of whose `n` children are the page *ref, which it becomes
+ * itself. No page has a record below it. */
+static void forge_inner(struct rig *rig, unsigned n, struct pg_ref *ref)
+{
+    static const struct quire_val lowest = { "", 0 };
+    struct pg_image *img = (struct pg_image *)(void *)forge.work;
+    struct pg_frag_in in = { .kind = PG_INNER, .birth = 1 };
+    uint8_t enc[PG_REF_BYTES_MAX];
+    struct quire_val val = { enc, pg_ref_encode(ref, enc) };
+
+    in.level = (uint8_t)(ref->level + 1);
+    CHECK(pg_work_init(img, sizeof(forge.work), PG_INNER, in.level, &lowest,
+                       NULL));
+    for (unsigned i = 0; i < n; i++) {
+        char buf[8];
+        struct quire_val key = { buf, 0 };
+
+        if (i > 0)
+            key.size = (size_t)snprintf(buf, sizeof(buf), "%03u", i);
+        CHECK(pg_work_put(img, &key, &val, PG_ENTRY_PLAIN, NULL));
+    }
+    in.self_contained = true;
+    in.body_len = pg_body_encode(img, PG_FORM_WHOLE, forge.body,
+                                 sizeof(forge.body), &in.nentries);
+    in.body = forge.body;
+    in.image_len = (uint32_t)pg_image_compact_bytes(img, 0);
+    CHECK_OK(pf_batch_add(rig->file, &in, ref));
+}
+
 enum forgery {
     FORGE_SANE,
     FORGE_LARGE,
@@ -426,6 +455,44 @@ static void test_forged_pages(void **state)
     }
 }
 
+/* Twelve pages that are a thousand million million ones to whoever follows each
+ * reference: a walk of the whole tree ends all the same. */
+static void test_forged_tower(void **state)
+{
+    struct pf_record rec = { .rev = 1, .time_us = 1001 };
+    struct quire_options opt = { .size = sizeof(opt) };
+    struct quire_tree_stat st = { .size = sizeof(st) };
+    struct pg_ref root;
+    struct quire_txn *txn;
+    struct quire *db;
+    struct rig rig;
+    uint64_t n = 0;
+
+    (void)state;
+    rig_init(&rig, false);
+    rig_start(&rig);
+    CHECK_OK(pf_batch_begin(rig.file, (uint64_t)512 << 10));
+    forge_leaf(&rig, "", 0, 0, 0, NULL, &root);
+    for (unsigned level = 1; level < 12; level++)
+        forge_inner(&rig, 20, &root);
+    forge_catalogue(&rig, &root, &rec.catalogue);
+    CHECK_OK(pf_batch_commit(rig.file, &rec));
+    CHECK_OK(pf_sync(rig.file));
+    rig_close(&rig);
+    opt.io = &rig.fault.io;
+    opt.sys = &rig.fault.sys;
+    CHECK_OK(quire_open(RIG_PATH, &opt, &db));
+    CHECK_STATUS(quire_verify(db, NULL, NULL, NULL), QUIRE_CORRUPT);
+    CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
+    CHECK_STATUS(quire_tree_stat_get(txn, NULL, &st), QUIRE_CORRUPT);
+    CHECK_OK(quire_count_range(txn, NULL, NULL, NULL, &n));
+    CHECK_EQ(n, 0);
+    CHECK_OK(quire_del_range(txn, NULL, NULL, NULL, &n));
+    quire_abort(txn);
+    CHECK_OK(quire_close(db));
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_great_catalogue),
         cmocka_unit_test(test_cursor_step_again),
         cmocka_unit_test(test_forged_pages),
+        cmocka_unit_test(test_forged_tower),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

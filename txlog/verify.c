@@ -65,11 +65,6 @@ static quire_status page_read(struct walk *w, const struct pg_ref *ref,
     return QUIRE_OK;
 }
 
-static bool same(const struct quire_val *a, const struct quire_val *b)
-{
-    return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
-}
-
 /* A value in overflow pages, of a record in the page at `off`: every piece, and
  * that they add up. */
 static quire_status walk_large(struct walk *w, uint64_t off,
@@ -128,27 +123,6 @@ out:
 typedef quire_status (*record_fn)(struct walk *w, const struct pg_image *img,
                                   unsigned slot);
 
-/* Are the fences of `img` what its parent says of its child in `slot`? A root
- * (`parent` NULL) has none. */
-static bool fences_meet(const struct pg_image *img,
-                        const struct pg_image *parent, unsigned slot)
-{
-    struct quire_val fence, outer;
-    bool bounded;
-
-    pg_image_lower(img, &fence);
-    if (parent == NULL)
-        return fence.size == 0 && !pg_image_upper(img, &fence);
-    if (pg_image_key_cmp(parent, slot, fence.data, fence.size) != 0)
-        return false;
-    bounded = pg_image_upper(img, &fence);
-    if (slot + 1 < parent->n)
-        return bounded &&
-               pg_image_key_cmp(parent, slot + 1, fence.data, fence.size) == 0;
-    return pg_image_upper(parent, &outer) ? bounded && same(&fence, &outer)
-                                          : !bounded;
-}
-
 /* Walk what revision w->rev wrote at and below `ref`, the child in `slot` of
  * `parent`. The depth is its level, which falls: the loader sees to it. */
 static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
@@ -171,7 +145,7 @@ static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
         rc = bad(w, ref, "neither leaf nor inner page");
         goto out;
     }
-    if (!fences_meet(img, parent, slot)) {
+    if (!tr_fences_meet(img, parent, slot)) {
         rc = bad(w, ref, "its fences are not its parent's");
         goto out;
     }

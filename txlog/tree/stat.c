@@ -3,7 +3,9 @@
  * fragments.
  *
  * A reference says all that is asked for, so leaves are not read: the pages
- * above them are, each once, depth first, with one pin a level.
+ * above them are, each once, depth first, with one pin a level. What a file
+ * made by somebody else says is checked on the way down: were a page its
+ * parent's child many times, and that so on each level, the walk would not end.
  */
 #include "txlog/tree/tr.h"
 
@@ -32,7 +34,9 @@ static void count_page(struct tr_tree *tree, const struct pg_ref *ref,
     }
 }
 
+/* `parent` is NULL for a root, and below a changed page. */
 static quire_status walk(struct tr_tree *tree, const struct pg_ref *ref,
+                         const struct pg_image *parent, unsigned slot,
                          struct quire_tree_stat *st)
 {
     const struct pg_image *img;
@@ -48,6 +52,10 @@ static quire_status walk(struct tr_tree *tree, const struct pg_ref *ref,
         rc = tr_page_pin(tree->env, ref, NULL, &img, &frame);
         if (rc != QUIRE_OK)
             return rc;
+        if (parent != NULL && !tr_fences_meet(img, parent, slot)) /* TR-5 */
+            rc = ra_fail(QUIRE_CORRUPT,
+                         "page at offset %llu: its fences are not its parent's",
+                         (unsigned long long)pg_id_off(ref->id));
     }
     for (unsigned i = 0; i < img->n && rc == QUIRE_OK; i++) {
         struct quire_val val;
@@ -61,7 +69,7 @@ static quire_status walk(struct tr_tree *tree, const struct pg_ref *ref,
             rc = ra_fail(QUIRE_CORRUPT, "child at level %u under level %u",
                          child.level, ref->level); /* TR-6 */
         if (rc == QUIRE_OK)
-            rc = walk(tree, &child, st);
+            rc = walk(tree, &child, ref->intent ? NULL : img, i, st);
     }
     if (!ref->intent)
         pc_unpin(tree->env->cache, frame);
@@ -77,5 +85,5 @@ quire_status tr_stat(struct tr_tree *tree, struct quire_tree_stat *st)
     if (root.id == PG_ID_NONE && !root.intent)
         return QUIRE_OK;
     st->height = root.level + 1u;
-    return walk(tree, &root, st);
+    return walk(tree, &root, NULL, 0, st);
 }

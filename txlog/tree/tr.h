@@ -242,6 +242,12 @@ uint64_t tr_log_count(struct tr_log *log, uint64_t no);
 quire_status tr_rank(struct tr_tree *tree, const struct quire_val *key,
                      uint64_t *rank) QUIRE_MUST_CHECK;
 
+/* Are the fences of the committed page `img` what the committed page `parent`
+ * says of its child in `slot`? A root (`parent` NULL) has none. So no page is
+ * a child of one parent twice, and whoever follows all references asks. */
+bool tr_fences_meet(const struct pg_image *img, const struct pg_image *parent,
+                    unsigned slot);
+
 /* What the tree's pages are like, into *st, which is zeros. Reads the pages
  * above the leaves. */
 quire_status tr_stat(struct tr_tree *tree,

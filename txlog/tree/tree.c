@@ -52,6 +52,31 @@ quire_status tr_page_pin(const struct tr_env *env, const struct pg_ref *ref,
     return QUIRE_OK;
 }
 
+static bool same(const struct quire_val *a, const struct quire_val *b)
+{
+    return a->size == b->size &&
+           (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
+}
+
+bool tr_fences_meet(const struct pg_image *img, const struct pg_image *parent,
+                    unsigned slot)
+{
+    struct quire_val fence, outer;
+    bool bounded;
+
+    pg_image_lower(img, &fence);
+    if (parent == NULL)
+        return fence.size == 0 && !pg_image_upper(img, &fence);
+    if (pg_image_key_cmp(parent, slot, fence.data, fence.size) != 0)
+        return false;
+    bounded = pg_image_upper(img, &fence);
+    if (slot + 1 < parent->n)
+        return bounded &&
+               pg_image_key_cmp(parent, slot + 1, fence.data, fence.size) == 0;
+    return pg_image_upper(parent, &outer) ? bounded && same(&fence, &outer)
+                                          : !bounded;
+}
+
 void tr_leaf_release(const struct tr_env *env, struct tr_leaf *leaf)
 {
     if (leaf->pinned)
