@@ -567,6 +567,8 @@ static void test_store_failures(void **state)
 {
     static const struct work
         trees = { NULL, { "trees", "--db", "@t" }, 0, false },
+        stat = { NULL, { "stat", "--db", "@t" }, 0, true },
+        set = { NULL, { "set", "--db", "@t", "--window", "7" }, 0, false },
         verify = { NULL, { "verify", "--db", "@t" }, 0, false },
         get = { NULL, { "get", "--db", "@t", "1" }, 0, false },
         scan = { NULL, { "scan", "--db", "@t" }, 0, false },
@@ -616,6 +618,9 @@ static void test_store_failures(void **state)
         { &trees, false, "txlog/txn/handle", 0, ": begin reading: " },
         { &trees, false, "txlog/tree/handle", 0, ": the trees: " },
         { &trees, false, "tools/io/read", EIO, ": the number of records: " },
+        { &stat, false, "txlog/tree/handle", 0, ": the trees: " },
+        { &stat, false, "tools/io/read", EIO, ": the pages of a tree: " },
+        { &set, true, "tools/io/write", EIO, ": set: " },
         { &revisions, false, "txlog/txn/handle", 0, ": revision 1: " },
         { &verify, false, "alloc/segment/many", 0, ": verify: " },
         { &verify, false, "pages/chain/check", 0,
