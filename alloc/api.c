@@ -35,7 +35,7 @@ static quire_status ra_api_check(struct quire_pool *pool)
 {
     if (QUIRE_UNLIKELY(pool == NULL))
         return ra_api_null("pool");
-    if (QUIRE_UNLIKELY(ra_pool_forked(ra_api_in(pool))))
+    if (QUIRE_UNLIKELY(*ra_api_in(pool)->alive == 0)) /* ra_pool_forked() */
         return ra_fail(QUIRE_MISUSE, "the pool belongs to the parent process");
     return QUIRE_OK;
 }

@@ -436,8 +436,33 @@ bool ra_room_in_pressure(void);
 
 /* ---- regions (region.c) ---- */
 
+/* Slot at which the search for the region that holds `addr` begins. */
+static inline uint32_t ra_region_hash(const struct ra_pool *pool,
+                                      uintptr_t addr)
+{
+    /* Fibonacci hashing: 2^64 / golden ratio, the high bits */
+    return (uint32_t)((((uint64_t)addr >> pool->region_shift) *
+                       UINT64_C(0x9E3779B97F4A7C15)) >>
+                      (64 - pool->nslots_shift));
+}
+
 /* The region that holds `addr`, or NULL. Lock-free. */
 struct ra_region *ra_region_find(struct ra_pool *pool, const void *addr);
+
+/* The same inline, where it is found at once, as nearly always. */
+static inline struct ra_region *ra_region_near(struct ra_pool *pool,
+                                               const void *addr)
+{
+    /* acquire: as in ra_region_find() */
+    struct ra_region *r = atomic_load_explicit(
+        &pool->slot[ra_region_hash(pool, (uintptr_t)addr)],
+        memory_order_acquire);
+
+    if (QUIRE_LIKELY(r != NULL &&
+                     (uintptr_t)addr - (uintptr_t)r->base < pool->region_bytes))
+        return r;
+    return ra_region_find(pool, addr);
+}
 
 /* Take an empty region off the shared list, or NULL. Lock-free. */
 struct ra_region *ra_region_pop(struct ra_pool *pool);

@@ -32,15 +32,6 @@
 
 #include "alloc/ra_impl.h"
 
-/* Slot at which the search for the region that holds `addr` begins. */
-static uint32_t ra_region_hash(const struct ra_pool *pool, uintptr_t addr)
-{
-    /* Fibonacci hashing: 2^64 / golden ratio, the high bits */
-    return (uint32_t)((((uint64_t)addr >> pool->region_shift) *
-                       UINT64_C(0x9E3779B97F4A7C15)) >>
-                      (64 - pool->nslots_shift));
-}
-
 static uint32_t ra_region_probe(const struct ra_pool *pool, uint32_t slot)
 {
     return (slot + 1) & ((UINT32_C(1) << pool->nslots_shift) - 1);

@@ -153,7 +153,7 @@ bool ra_seg_free(struct ra_pool *pool, void *seg)
 
     if (seg == NULL)
         return true;
-    r = ra_region_find(pool, seg);
+    r = ra_region_near(pool, seg);
     if (r == NULL)
         return ra_seg_misuse(pool, seg, "not in a region of this pool");
     /* relaxed: for a segment in use the class stands still, and the caller
