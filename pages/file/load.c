@@ -240,6 +240,11 @@ quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,
     quire_status rc;
 
     QUIRE_ASSERT(file->cache != NULL);
+    /* The cache has no such key. No page is there either: it would reach beyond
+     * PF_FILE_MAX. */
+    if (ref->id == UINT64_MAX)
+        return ra_fail(QUIRE_CORRUPT, "%s: a page at %llu is referred to",
+                       file->path, PF_ULL(pg_id_off(ref->id)));
     /* The loader reads through the reference and changes nothing of it. */
     rc = QUIRE_POINT_RC(PF_PAGE_PIN, QUIRE_NOMEM,
                         pc_pin(file->cache, ref->id, hint,
