@@ -30,6 +30,8 @@
 #define FILE_SUMS 1u   /* checksums are in force */
 #define FILE_RDONLY 2u /* look before it is opened for writing */
 #define FILE_CUT 4u    /* the file ends early */
+/* Bits from here on choose another versioning; this one is set: do so. */
+#define FILE_VERSIONING 8u
 
 bool fuzz_making;
 
@@ -56,8 +58,8 @@ static const struct plan {
     { QUIRE_VERSIONING_ADAPTIVE, 4, 8, 6, 60, 6000, 4 },
     { QUIRE_VERSIONING_FULL, 2, 3, 100, 250, 0, 0 },
     { QUIRE_VERSIONING_INCREMENTAL, 16, 18, 3, 30, 0, 0 },
-    { (quire_versioning)3, 4, 10, 4, 40, 0, 0 },
-    { (quire_versioning)4, 4, 10, 4, 40, 0, 5 },
+    { QUIRE_VERSIONING_DIFFERENTIAL, 4, 10, 4, 40, 0, 0 },
+    { QUIRE_VERSIONING_SLIDING, 4, 10, 4, 40, 0, 5 },
     { QUIRE_VERSIONING_ADAPTIVE, 3, 3, 2, 20, 300000, 0 },
 };
 
@@ -138,15 +140,9 @@ static void base_make(struct base *b, const struct plan *plan)
     uint64_t rand = plan->commits;
     struct quire *db;
     const uint8_t *bytes;
-    quire_status rc;
 
     fuzz_making = true;
-    rc = quire_open(PATH, &opt, &db);
-    if (rc == QUIRE_INVAL) { /* a versioning that this library has not */
-        opt.versioning = QUIRE_VERSIONING_DEFAULT;
-        rc = quire_open(PATH, &opt, &db);
-    }
-    FUZZ_MUST(rc == QUIRE_OK);
+    FUZZ_MUST(quire_open(PATH, &opt, &db) == QUIRE_OK);
     for (unsigned i = 0; i < plan->commits; i++) {
         base_commit(db, plan, i, &rand);
         if (plan->reopen != 0 && i % plan->reopen == plan->reopen - 1) {
@@ -363,11 +359,13 @@ static void look_tree(struct quire_txn *txn, struct quire_tree *tree)
     struct quire_val to = { "key/00020", 9 };
     struct quire_lookup many[3];
     uint8_t meta[64];
+    struct quire_tree_stat st = { .size = sizeof(st) };
     uint64_t nrecords = UINT64_MAX;
     uint64_t n = 0;
     size_t size = 0;
 
     FUZZ_MUST(may_read(quire_tree_count(txn, tree, &nrecords)));
+    FUZZ_MUST(may_read(quire_tree_stat_get(txn, tree, &st)));
     FUZZ_MUST(may_read(quire_count_range(txn, tree, &from, &to, &n)));
     FUZZ_MUST(
         may_read(quire_tree_get_meta(txn, tree, meta, sizeof(meta), &size)));
@@ -430,8 +428,9 @@ static void look(struct quire *db)
     FUZZ_MUST(rc == QUIRE_NOMEM || (report.faults != 0) == (rc != QUIRE_OK));
 }
 
-/* Put, delete, commit; a second transaction that is given up. */
-static void change(struct quire *db)
+/* Another versioning; put, delete, commit; a second transaction that is given
+ * up. */
+static void change(struct quire *db, unsigned how)
 {
     struct quire_val key = { "key/00011x", 10 };
     struct quire_val old = { "key/00007", 9 };
@@ -441,6 +440,10 @@ static void change(struct quire *db)
     quire_status rc;
     quire_rev rev;
 
+    if (how & FILE_VERSIONING) {
+        rc = quire_set_versioning(db, 1 + how / FILE_VERSIONING % 5, 3);
+        FUZZ_MUST(may_write(rc) || rc == QUIRE_UNDECIDED);
+    }
     for (unsigned i = 0; i < 2; i++) {
         rc = quire_begin(db, QUIRE_WRITE, &txn);
         FUZZ_MUST(may_write(rc));
@@ -464,7 +467,7 @@ static void change(struct quire *db)
 }
 
 /* Open, look, perhaps change, close. */
-static void use(const struct quire_options *opt, bool write)
+static void use(const struct quire_options *opt, bool write, unsigned how)
 {
     struct quire_close_report report = { .size = sizeof(report) };
     struct quire *db = NULL;
@@ -478,7 +481,7 @@ static void use(const struct quire_options *opt, bool write)
     }
     look(db);
     if (write) {
-        change(db);
+        change(db, how);
         look(db);
     }
     rc = quire_close_report(db, &report);
@@ -530,12 +533,12 @@ static void file_run(const uint8_t *data, size_t len)
     sums_in_force((how & FILE_SUMS) != 0);
     if (how & FILE_RDONLY) {
         opt.flags |= QUIRE_RDONLY;
-        use(&opt, false);
+        use(&opt, false, how);
         opt.flags &= ~QUIRE_RDONLY;
     }
-    use(&opt, true);
+    use(&opt, true, how);
     opt.flags |= QUIRE_RDONLY;
-    use(&opt, false);
+    use(&opt, false, how);
     sums_in_force(true);
     FUZZ_MUST(mem_disk_opens(disk) == 0);
     mem_disk_destroy(disk);
@@ -559,7 +562,8 @@ static size_t file_seed(unsigned i, uint8_t *buf, size_t cap)
     if (i >= NBASES + EDITS)
         return 0;
     buf[0] = (uint8_t)(i % NBASES);
-    buf[1] = i % 2 == 0 ? FILE_RDONLY : FILE_SUMS;
+    buf[1] = (uint8_t)((i % 2 == 0 ? FILE_RDONLY : FILE_SUMS) |
+                       (i % 3 == 0 ? FILE_VERSIONING * (1 + 2 * i) : 0));
     if (i < NBASES)
         return 2;
     memcpy(buf + 2, edits[i - NBASES], sizeof(edits[0]));
