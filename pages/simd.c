@@ -187,7 +187,12 @@ __attribute__((target("avx2"))) static uint64_t avx2_match(const uint8_t *fps,
             (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, f))
             << i;
     }
-    return i == n ? bits : bits | sse2_match(fps + i, n - i, fp) << i;
+    if (i < n) {
+        _mm256_zeroupper(); /* the compiler leaves it out before a tail call,
+                                and SSE then waits for the upper halves */
+        bits |= sse2_match(fps + i, n - i, fp) << i;
+    }
+    return bits;
 }
 
 static const struct pg_simd avx2 = { "avx2", avx2_seek, avx2_match };
