@@ -334,6 +334,46 @@ static void test_superseded_pages_leave(void **state)
     CHECK_OK(quire_close(db));
 }
 
+/* So do those of transactions that write ahead, whose pages are not among their
+ * changed ones any more when they commit. What is left after many is little
+ * more than what there is after one that has changed everything. */
+static void test_superseded_ahead_leave(void **state)
+{
+    struct rig *r = *state;
+    struct quire_options opt = r->opt;
+    uint64_t pages[2] = { 0 };
+    struct quire_txn *txn;
+    struct quire *db;
+    char val[400] = { 0 };
+    char key[32];
+
+    opt.budget_bytes = UINT64_C(32) << 20;
+    opt.page_bytes = 4096;
+    opt.flags = QUIRE_NOBACKGROUND;
+    CHECK_OK(quire_open("ahead", &opt, &db));
+    for (unsigned k = 0; k < 2; k++) {
+        uint64_t ahead = stat_of(db).pages_ahead;
+
+        CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
+        for (uint64_t i = 0; i < 30000; i++) {
+            struct quire_val key_val = { key, make_key(i, key) };
+            struct quire_val v = { val, sizeof(val) };
+
+            val[0] = (char)k;
+            CHECK_OK(quire_put(txn, NULL, &key_val, &v, 0));
+            if (k == 0 && i % 500 == 499) {
+                CHECK_OK(quire_commit(txn, 0, NULL));
+                CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
+            }
+        }
+        CHECK_OK(quire_commit(txn, 0, NULL));
+        CHECK(stat_of(db).pages_ahead > ahead + 500);
+        pages[k] = stat_of(db).cache.pages;
+    }
+    CHECK(pages[0] <= pages[1] + pages[1] / 4);
+    CHECK_OK(quire_close(db));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -345,6 +385,7 @@ int main(void)
         TEST(test_everything_pinned),
         TEST(test_without_background),
         TEST(test_superseded_pages_leave),
+        TEST(test_superseded_ahead_leave),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
