@@ -20,6 +20,10 @@ JOBS ?= 2
 SHOW ?= 0
 # Test programs that check-valgrind leaves out, by name.
 VALGRIND_SKIP ?=
+# Long test programs that check-tsan leaves out: they have one thread, and what
+# they drive is driven by several in others.
+TSAN_SKIP ?= test_fault_api test_fuzz_corpus test_pages_strategy \
+    test_store_regress test_tools_data test_tools_fail
 QUIRE_SHARED ?= $(abspath $(wildcard ../shared))
 
 CFLAGS ?=
@@ -306,8 +310,8 @@ check-asan: ## the tests with the address and undefined sanitizers
 check-ubsan: ## the tests with the undefined sanitizer alone
 	@$(SUBMAKE) SAN=undefined run-tests
 
-check-tsan: ## the tests with the thread sanitizer
-	@$(SUBMAKE) SAN=thread run-tests
+check-tsan: ## the tests with the thread sanitizer (but those in TSAN_SKIP)
+	@$(SUBMAKE) SAN=thread TEST_EXCEPT='$(addprefix %/,$(TSAN_SKIP))' run-tests
 
 VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible \
     --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99 \
