@@ -53,6 +53,7 @@
     X(RA_TABLE_ADDRESSES, "alloc/table/addresses", MEMORY) \
     X(RA_TABLE_DESCRIPTOR, "alloc/table/descriptor", MEMORY) \
     X(RA_TABLE_MAP, "alloc/table/map", MEMORY) \
+    X(RA_TABLE_HUGE, "alloc/table/huge", NOTHING) \
     X(RA_TABLE_COMMIT, "alloc/table/commit", MEMORY) \
     /* the cache: its tables, frames, pins */ \
     X(PC_CACHE_HANDLE, "cache/cache/handle", MEMORY) \

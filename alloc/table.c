@@ -11,11 +11,28 @@
 
 #include "alloc/ra_impl.h"
 
+/* Ask for huge pages in a table of `nbytes` that is not committed yet, where the
+ * pool uses them: tables are looked up at random, so that with small pages most
+ * of the wait is the processor's search for the address. What a refusal leaves
+ * is as good, but slower. */
+static void ra_table_make_huge(struct ra_pool *pool, void *mem, size_t nbytes)
+{
+    if (!pool->huge || nbytes < RA_HUGE_BYTES ||
+        ((uintptr_t)mem & (RA_HUGE_BYTES - 1)) != 0)
+        return;
+    /* RA-12: whole ranges only */
+    nbytes -= nbytes & (RA_HUGE_BYTES - 1);
+    (void)QUIRE_POINT(RA_TABLE_HUGE, -ENOMEM,
+                      pool->sys.huge(pool->sys.ctx, mem, nbytes, true));
+}
+
 /* One attempt; NULL and *why. */
 static void *ra_table_take(struct ra_pool *pool, size_t nbytes,
                            struct ra_why *why)
 {
     struct ra_table *t = NULL;
+    size_t align = pool->huge && nbytes >= RA_HUGE_BYTES ? RA_HUGE_BYTES
+                                                         : RA_OS_PAGE;
     void *mem = NULL;
     bool charged;
     bool charged_virtual = false;
@@ -36,13 +53,13 @@ static void *ra_table_take(struct ra_pool *pool, size_t nbytes,
                     pool->sys.alloc(pool->sys.ctx, sizeof(*t)));
     if (t == NULL)
         goto out;
-    why->err = QUIRE_POINT(
-        RA_TABLE_MAP, -ENOMEM,
-        pool->sys.map(pool->sys.ctx, nbytes, RA_OS_PAGE, &mem));
+    why->err = QUIRE_POINT(RA_TABLE_MAP, -ENOMEM,
+                           pool->sys.map(pool->sys.ctx, nbytes, align, &mem));
     if (why->err != 0) {
         mem = NULL;
         goto out;
     }
+    ra_table_make_huge(pool, mem, nbytes);
     why->err = QUIRE_POINT(RA_TABLE_COMMIT, -ENOMEM,
                            pool->sys.commit(pool->sys.ctx, mem, nbytes));
     if (why->err != 0)

@@ -234,11 +234,15 @@ struct work {
     bool pressed;
 };
 
-#define WORK_TABLE (300 * KIB)
+/* Bytes of its table: with huge pages, enough for one. */
+static size_t work_table(const struct work *k)
+{
+    return 300 * KIB + (k->pool->huge ? (size_t)RA_HUGE_BYTES : 0);
+}
 
 static uint64_t in_use(const struct work *k)
 {
-    uint64_t sum = k->table != NULL ? ra_round_up(WORK_TABLE, 4096) : 0;
+    uint64_t sum = k->table != NULL ? ra_round_up(work_table(k), 4096) : 0;
 
     for (unsigned i = 0; i < k->n; i++)
         sum += ra_seg_class_bytes(k->nbytes[i]);
@@ -306,7 +310,7 @@ static void work_run(struct watch *w, struct work *k)
     ra_pool_sweep(k->pool);
     check_figures(w, k->pool, in_use(k));
     work_take(k, 20 * KIB, 120);
-    if (ra_table_alloc(k->pool, WORK_TABLE, &k->table) != QUIRE_OK) {
+    if (ra_table_alloc(k->pool, work_table(k), &k->table) != QUIRE_OK) {
         CHECK_EQ(k->table, NULL);
         k->nfailed++;
     }
@@ -330,7 +334,7 @@ static void work_run(struct watch *w, struct work *k)
 static void work_end(struct watch *w, struct work *k)
 {
     work_give(k, 1);
-    ra_table_free(k->pool, k->table, WORK_TABLE);
+    ra_table_free(k->pool, k->table, work_table(k));
     k->table = NULL;
     check_figures(w, k->pool, 0);
 }

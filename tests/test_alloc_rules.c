@@ -165,7 +165,7 @@ static int wit_huge(void *ctx, void *addr, size_t nbytes, bool allow)
     CHECK_EQ(off % RA_HUGE_BYTES, 0);
     CHECK_EQ(nbytes % RA_HUGE_BYTES, 0);
     if (allow) { /* RA-12: only once all of the region is empty */
-        CHECK_EQ(nbytes, r->nbytes);
+        CHECK_EQ(nbytes, r->nbytes - r->nbytes % RA_HUGE_BYTES);
         for (size_t p = 0; p < nbytes / 4096; p++)
             CHECK_EQ(r->committed[p], 0);
     }
@@ -354,6 +354,44 @@ static void test_huge_pages_whole_or_forbidden(void **state)
     run_history(256 * MIB, 0, 100 * MIB);
     run_history(256 * MIB, 2 * MIB, 400 * MIB);
     run_history(256 * MIB, 16 * MIB, 100 * MIB);
+}
+
+/* Tables too, but for what is left over at their end. */
+static void test_huge_pages_of_tables(void **state)
+{
+    static const struct {
+        uint64_t budget;
+        size_t nbytes;
+        unsigned huge; /* ranges */
+    } rows[] = {
+        { 256 * MIB, 5 * MIB - 4 * KIB, 2 },
+        { 256 * MIB, 2 * MIB, 1 },
+        { 256 * MIB, 2 * MIB - 4 * KIB, 0 },
+        { 64 * MIB, 5 * MIB, 0 },
+    };
+    static struct witness w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct ra_pool *pool = begin(&w, rows[i].budget, 0, false, false);
+        struct range *r;
+        unsigned n = 0;
+        void *mem;
+
+        CHECK_OK(ra_table_alloc(pool, rows[i].nbytes, &mem));
+        r = range_of(&w, mem);
+        for (size_t g = 0; g <= rows[i].nbytes / RA_HUGE_BYTES; g++) {
+            CHECK(r->allowed[g] == (g < rows[i].huge));
+            n += r->allowed[g];
+        }
+        CHECK_EQ(n, rows[i].huge);
+        CHECK(n == 0 || (uintptr_t)mem % RA_HUGE_BYTES == 0);
+        CHECK_EQ(w.committed, rows[i].nbytes);
+        w.ends = true;
+        ra_table_free(pool, mem, rows[i].nbytes);
+        CHECK_EQ(ra_figure(&pool->resident), w.base);
+        end(&w);
+    }
 }
 
 /* ---- RA-3: a release asks nothing of the system, and sweeps nothing ---- */
@@ -725,6 +763,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_are_reserved_first),
         cmocka_unit_test(test_huge_pages_whole_or_forbidden),
+        cmocka_unit_test(test_huge_pages_of_tables),
         cmocka_unit_test(test_release_asks_nothing),
         cmocka_unit_test(test_thresholds),
         cmocka_unit_test(test_woken_by_free_segments),
