@@ -19,11 +19,20 @@ static bool part_ok(size_t off, size_t nbytes, size_t align, size_t *end)
     return true;
 }
 
+/* PG-16: the checksums of a settled image are behind its records. */
+static bool settled_sums_ok(const struct pg_image *img)
+{
+    return img->sums_off == ra_round_up(img->used, sizeof(uint64_t)) &&
+           img->sums_off + img->nchain * sizeof(uint64_t) <= img->cap;
+}
+
 /* PG-6: the parts lie one behind the other, aligned, inside `cap`; those of a
  * committed image exactly where they must. */
 static bool parts_ok(const struct pg_image *img)
 {
     size_t end = sizeof(*img);
+    bool leaf = img->kind == PG_LEAF;
+    bool aged = pg_is_work(img) || (img->flags & PG_IMAGE_AGED) != 0;
     struct pg_layout lay;
 
     if (img->cap > PG_IMAGE_MAX || img->used > img->cap ||
@@ -32,9 +41,7 @@ static bool parts_ok(const struct pg_image *img)
         img->n > img->slot_cap || img->nchain > PG_CHAIN_MAX ||
         img->ghost_bytes > img->cap - img->used)
         return false;
-    if (!pg_is_work(img)) {
-        bool aged = (img->flags & PG_IMAGE_AGED) != 0;
-
+    if (!pg_is_work(img) && !pg_is_settled(img)) {
         pg_layout_aged(img->kind, img->nchain, aged, img->lower_len,
                        img->upper_len, img->n, &lay);
         return img->sums_off == lay.sums && img->lower_off == lay.lower &&
@@ -43,14 +50,17 @@ static bool parts_ok(const struct pg_image *img)
                img->slots_off == lay.slots && img->fps_off == lay.fps &&
                img->recs_off == lay.recs && img->ages_off == lay.ages;
     }
-    return img->nchain == 0 && img->children_off == 0 && img->fps_off == 0 &&
+    return (img->nchain == 0 || pg_is_settled(img)) && img->children_off == 0 &&
            img->nghosts == 0 && img->ghost_bytes == 0 &&
+           (img->fps_off != 0) == leaf &&
            part_ok(img->lower_off, img->lower_len, 1, &end) &&
            part_ok(img->upper_off, img->upper_len, 1, &end) &&
-           part_ok(img->heads_off, img->slot_cap * 4u, 4, &end) &&
+           (!leaf || part_ok(img->fps_off, img->slot_cap, 1, &end)) &&
            part_ok(img->slots_off, img->slot_cap * 2u, 2, &end) &&
-           part_ok(img->ages_off, img->slot_cap, 1, &end) &&
-           part_ok(img->recs_off, 0, PG_REC_ALIGN, &end);
+           part_ok(img->heads_off, img->slot_cap * 4u, 4, &end) &&
+           (!aged || part_ok(img->ages_off, img->slot_cap, 1, &end)) &&
+           part_ok(img->recs_off, 0, PG_REC_ALIGN, &end) &&
+           (!pg_is_settled(img) || settled_sums_ok(img));
 }
 
 /* PG-2: the fences are in order and the prefix is theirs. */
@@ -127,7 +137,7 @@ static bool slots_ok(const struct pg_image *img)
         if (off < img->recs_off || off >= img->used ||
             pg_rec_parse(pg_at(img, off), img->used - off, &rec) == 0)
             return false;
-        if (!work && off != img->recs_off + recs_len)
+        if (!work && !pg_is_settled(img) && off != img->recs_off + recs_len)
             return false;
         if (pg_heads(img)[i] != pg_head(rec.suffix, rec.suffix_len))
             return false;
@@ -213,7 +223,12 @@ bool pg_check_image(const struct pg_image *img)
     if (!parts_ok(img) || !fences_ok(img) || !slots_ok(img))
         return false;
     if (pg_is_work(img))
-        return true;
+        return !pg_is_settled(img);
+    if (pg_is_settled(img)) /* PG-16 */
+        return img->kind == PG_LEAF && img->ntomb == 0 &&
+               (img->ages_off != 0) == ((img->flags & PG_IMAGE_AGED) != 0) &&
+               (img->flags &
+                ~(PG_IMAGE_UPPER_INF | PG_IMAGE_AGED | PG_IMAGE_SETTLED)) == 0;
 
     /* PG-8: a committed image has nothing that it could do without. */
     if (img->slot_cap != img->n || img->garbage != 0 || img->ntomb != 0 ||

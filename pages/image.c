@@ -13,8 +13,9 @@
  * A committed image has exact arrays and its records in key order; it has
  * fingerprints (leaves), what is to be known of children (inner pages), sums
  * (of the fragments below the newest, which the next delta must name), no ages.
- * A working image has ages, none of the others, slack in the arrays, and its
- * records in any order with garbage between them.
+ * A working image has ages and a leaf's fingerprints, none of the others, slack
+ * in the arrays, and its records in any order with garbage between them; a
+ * settled one is a working leaf that was committed as it was (PG-16).
  *
  * All keys of a page begin with the common prefix of its fences, which is
  * stored once, in the lower fence. What follows is the suffix; its first four
@@ -126,9 +127,13 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
 
     QUIRE_ASSERT(!pg_is_work(img) && from < img->n);
     max = (unsigned)ra_min_u64(max, img->n - from);
-    /* records follow one another in key order (PG-8) */
-    for (p = pg_rec_at(img, from); n < max; n++, p += rec.size) {
+    p = pg_rec_at(img, from);
+    for (; n < max; n++, p += rec.size) {
         struct quire_record *r = &records[n];
+
+        /* records follow one another in key order (PG-8), but for PG-16 */
+        if (QUIRE_UNLIKELY(pg_is_settled(img)))
+            p = pg_rec_at(img, from + n);
 
         /* A page of the system's ends the processor's own reading ahead. */
         __builtin_prefetch(p + 512);
@@ -556,24 +561,21 @@ size_t pg_image_aged_bytes(const struct pg_image *img, unsigned nchain,
            trimmed_bytes(img) + ghosts_of(img, step);
 }
 
-/* The ages of a fenced version: what was written is the newest, the rest is
- * older by a fragment (DIFFERENTIAL: in the whole page). */
-static void ages_compact(const struct pg_image *img, const struct pg_ref *ref,
-                         struct pg_build *b)
+void pg_ages_commit(const struct pg_image *img, const struct pg_ref *ref,
+                    uint8_t *ages)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < img->n; i++) {
         unsigned age = pg_age(img, i) + 1;
 
-        if (pg_is_tomb(img, i))
+        if (img->ntomb != 0 && pg_is_tomb(img, i))
             continue;
         if (pg_is_changed(img, i))
-            b->ages[n++] = ref->step != 0 ? pg_ages(img)[i] & PG_AGE_NEW : 0;
+            ages[n++] = ref->step != 0 ? pg_ages(img)[i] & PG_AGE_NEW : 0;
         else
-            b->ages[n++] = (uint8_t)((ref->step != 0 ? 1 : age)
-                                     << PG_AGE_SHIFT);
-        QUIRE_ASSERT(b->ages[n - 1] >> PG_AGE_SHIFT <= ref->nchain);
+            ages[n++] = (uint8_t)((ref->step != 0 ? 1 : age) << PG_AGE_SHIFT);
+        QUIRE_ASSERT(ages[n - 1] >> PG_AGE_SHIFT <= ref->nchain);
     }
 }
 
@@ -631,7 +633,7 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
     pg_copy(pg_at_mut(b.img, off - (uint32_t)run_len), run, run_len);
     QUIRE_ASSERT(off == b.img->used && b.n == b.img->n);
     if (b.ages != NULL)
-        ages_compact(img, ref, &b);
+        pg_ages_commit(img, ref, b.ages);
     if (ghosts != 0)
         ghosts_compact(img, &b);
     return true;

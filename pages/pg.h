@@ -186,7 +186,7 @@ struct pg_image {
     uint32_t prefix_len; /* bytes that all keys begin with, left out in slots:
                              the common prefix of the fences */
     uint32_t lower_off;
-    uint32_t fps_off;      /* u8[n], committed leaves: fingerprints; else 0 */
+    uint32_t fps_off;      /* u8[slot_cap], leaves: fingerprints; else 0 */
     uint32_t slots_off;    /* u16[slot_cap]: record offsets / 4 */
     uint32_t heads_off;    /* u32[slot_cap]: first key bytes after the prefix */
     uint32_t children_off; /* struct pg_child[n], committed inner images; else
@@ -215,6 +215,7 @@ struct pg_image {
 #define PG_IMAGE_WHOLE 2u     /* working: will be written self-contained */
 #define PG_IMAGE_UPPER_INF 4u /* no upper fence: the rightmost page */
 #define PG_IMAGE_AGED 8u      /* where each entry comes from is known (PG-14) */
+#define PG_IMAGE_SETTLED 16u  /* committed as it was changed (PG-16) */
 
 /* What is known of a slot's entry. All zeros: unchanged, of the newest fragment
  * (or it is not known of which), and the whole page below has the key. */
@@ -267,8 +268,7 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
 
 /*
  * The slot whose key is `key`, tombstones included; img->n: there is none. In
- * committed leaves by fingerprints, which touch fewer cache lines than
- * pg_image_seek().
+ * leaves by fingerprints, which touch fewer cache lines than pg_image_seek().
  */
 unsigned pg_image_find(const struct pg_image *img, const void *key, size_t len);
 
@@ -414,6 +414,11 @@ bool pg_work_put(struct pg_image *img, const struct quire_val *key,
                  const struct quire_val *val, enum pg_entry entry,
                  bool *existed) QUIRE_MUST_CHECK;
 
+/* Would a put of a value of `val_len` bytes replace a live entry, in its place?
+ * It then needs no room, and the page does not grow. */
+bool pg_work_replaces(const struct pg_image *img, const struct quire_val *key,
+                      size_t val_len);
+
 /* Delete the live entry in slot `i`: WHOLE images lose the slot, others keep a
  * changed tombstone. Needs no room. */
 void pg_work_del(struct pg_image *img, unsigned i);
@@ -457,6 +462,15 @@ size_t pg_image_aged_bytes(const struct pg_image *img, unsigned nchain,
                            unsigned step);
 bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
                       const uint64_t *sums, void *seg, size_t cap);
+
+/*
+ * Make of a working image the committed one of the version that `ref` names,
+ * where it lies: nothing is copied, and it keeps its slack (PG-16). Leaves
+ * without tombstones only, and with room for `sums` behind the records. false:
+ * it is as it was, and pg_image_compact() serves.
+ */
+bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
+                    const uint64_t *sums);
 
 /* ---- fragments ---- */
 

@@ -22,8 +22,8 @@
 #define PG_REC_ALIGN 4u            /* bytes; slots are offsets / 4 */
 #define PG_REC_ENTRY 3u            /* control byte: enum pg_entry */
 
-/* Bytes of a working image's slot: head, offset, age. */
-#define PG_WORK_SLOT 7u
+/* Bytes of a working image's slot: a leaf's fingerprint, offset, head, age. */
+#define PG_WORK_SLOT 8u
 
 /* Bytes of a committed image's slot: offset, head, and a leaf's fingerprint or
  * what is beside an inner page's child. */
@@ -273,6 +273,12 @@ static inline bool pg_is_work(const struct pg_image *img)
     return (img->flags & PG_IMAGE_WORK) != 0;
 }
 
+/* A committed image that was a working one (PG-16). */
+static inline bool pg_is_settled(const struct pg_image *img)
+{
+    return (img->flags & PG_IMAGE_SETTLED) != 0;
+}
+
 static inline const uint8_t *pg_ages(const struct pg_image *img)
 {
     return pg_at(img, img->ages_off);
@@ -342,6 +348,12 @@ static inline size_t pg_layout_of(enum pg_kind kind, unsigned nchain,
 {
     return pg_layout_aged(kind, nchain, false, lower_len, upper_len, n, lay);
 }
+
+/* The ages of the live entries of a working image as the fenced version `ref`
+ * has them, into `ages`, which may be the image's own: what was written is the
+ * newest, the rest is older by a fragment (with a step: in the whole page). */
+void pg_ages_commit(const struct pg_image *img, const struct pg_ref *ref,
+                    uint8_t *ages);
 
 /* ---- building a committed image, records in key order ---- */
 

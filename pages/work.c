@@ -10,7 +10,7 @@
  * and three short moves, and the decision how much memory a page may have stays
  * with the caller.
  *
- * How the room is divided: `left` bytes serve left / (a + 7) further slots of 7
+ * How the room is divided: `left` bytes serve left / (a + 8) further slots of 8
  * bytes, where a is the mean length of the page's records, and the rest is for
  * records. pg_work_need() is the inverse.
  *
@@ -28,8 +28,9 @@
 struct work_layout {
     uint32_t lower;
     uint32_t upper;
-    uint32_t heads;
+    uint32_t fps; /* 0 in inner pages */
     uint32_t slots;
+    uint32_t heads;
     uint32_t ages;
     uint32_t recs;
     uint32_t slot_cap;
@@ -41,17 +42,19 @@ static size_t rec_mean(size_t n, size_t recs_len)
     return n == 0 ? MEAN_GUESS : recs_len / n;
 }
 
-/* Bytes of a working image without any slack; 3: the records' alignment. */
+/* Bytes of a working image without any slack; 7: what aligning three arrays
+ * adds. */
 static size_t work_bytes(size_t fences_len, size_t n, size_t recs_len)
 {
-    return ra_round_up(sizeof(struct pg_image) + fences_len, 4) +
-           n * PG_WORK_SLOT + 3 + recs_len;
+    return sizeof(struct pg_image) + fences_len + n * PG_WORK_SLOT + 7 +
+           recs_len;
 }
 
 /* Lay out an image for `n` records of `recs_len` bytes and what more fits into
  * `cap`. false: not even these fit. */
-static bool layout(size_t lower_len, size_t upper_len, size_t n,
-                   size_t recs_len, size_t cap, struct work_layout *lay)
+static bool layout(enum pg_kind kind, size_t lower_len, size_t upper_len,
+                   size_t n, size_t recs_len, size_t cap,
+                   struct work_layout *lay)
 {
     size_t need = work_bytes(lower_len + upper_len, n, recs_len);
     size_t slots, off;
@@ -64,11 +67,16 @@ static bool layout(size_t lower_len, size_t upper_len, size_t n,
     lay->lower = (uint32_t)off;
     off += lower_len;
     lay->upper = (uint32_t)off;
-    off = ra_round_up(off + upper_len, 4);
-    lay->heads = (uint32_t)off;
-    off += slots * sizeof(uint32_t);
+    off += upper_len;
+    lay->fps = kind == PG_LEAF ? (uint32_t)off : 0;
+    if (kind == PG_LEAF)
+        off += slots;
+    off = ra_round_up(off, sizeof(uint16_t));
     lay->slots = (uint32_t)off;
     off += slots * sizeof(uint16_t);
+    off = ra_round_up(off, sizeof(uint32_t));
+    lay->heads = (uint32_t)off;
+    off += slots * sizeof(uint32_t);
     lay->ages = (uint32_t)off;
     off += slots;
     lay->recs = (uint32_t)ra_round_up(off, PG_REC_ALIGN);
@@ -89,7 +97,7 @@ static struct pg_image *work_begin(void *seg, size_t cap, enum pg_kind kind,
     struct work_layout lay;
 
     QUIRE_ASSERT(pg_kind_slotted(kind) && pg_kind_level_ok(kind, level));
-    if (!layout(fences->lower.size, upper_len, n, recs_len, cap, &lay))
+    if (!layout(kind, fences->lower.size, upper_len, n, recs_len, cap, &lay))
         return NULL;
     memset(img, 0, sizeof(*img));
     img->magic = PG_IMAGE_MAGIC;
@@ -104,9 +112,10 @@ static struct pg_image *work_begin(void *seg, size_t cap, enum pg_kind kind,
     img->prefix_len = (uint32_t)pg_fences_prefix(fences);
     img->lower_off = lay.lower;
     img->upper_off = lay.upper;
-    img->sums_off = lay.heads; /* none: nchain is 0 */
-    img->heads_off = lay.heads;
+    img->sums_off = lay.recs; /* none: nchain is 0 */
+    img->fps_off = lay.fps;
     img->slots_off = lay.slots;
+    img->heads_off = lay.heads;
     img->ages_off = lay.ages;
     img->recs_off = lay.recs;
     pg_copy(pg_at_mut(img, lay.lower), fences->lower.data, fences->lower.size);
@@ -127,6 +136,12 @@ static uint16_t *slots_mut(struct pg_image *img)
 static uint8_t *ages_mut(struct pg_image *img)
 {
     return pg_at_mut(img, img->ages_off);
+}
+
+/* NULL in inner pages. */
+static uint8_t *fps_mut(struct pg_image *img)
+{
+    return img->fps_off == 0 ? NULL : pg_at_mut(img, img->fps_off);
 }
 
 static void mark_changed(struct pg_image *img, unsigned i)
@@ -155,6 +170,8 @@ static void work_append(struct pg_image *img, enum pg_entry entry,
     heads_mut(img)[i] = pg_head(rec.suffix, rec.suffix_len);
     slots_mut(img)[i] = (uint16_t)(img->used / PG_REC_ALIGN);
     ages_mut(img)[i] = changed;
+    if (img->fps_off != 0)
+        fps_mut(img)[i] = pg_fp(rec.suffix, rec.suffix_len);
     img->used += rec.size;
     img->nchanged += changed;
     if (entry == PG_ENTRY_TOMB) {
@@ -226,6 +243,8 @@ static void copy_records(struct pg_image *img, const struct pg_image *src)
     pg_copy(pg_at_mut(img, img->recs_off), pg_at(src, src->recs_off),
             src->used - src->recs_off);
     pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
+    if (img->fps_off != 0)
+        pg_copy(fps_mut(img), pg_fps(src), src->n);
     for (unsigned i = 0; i < src->n; i++)
         to[i] = (uint16_t)(from[i] + shift);
     if (src->ages_off != 0)
@@ -410,11 +429,14 @@ static void slot_insert(struct pg_image *img, unsigned i)
     uint32_t *heads = heads_mut(img);
     uint16_t *slots = slots_mut(img);
     uint8_t *ages = ages_mut(img);
+    uint8_t *fps = fps_mut(img);
     size_t behind = img->n - i;
 
     memmove(heads + i + 1, heads + i, behind * sizeof(*heads));
     memmove(slots + i + 1, slots + i, behind * sizeof(*slots));
     memmove(ages + i + 1, ages + i, behind);
+    if (fps != NULL)
+        memmove(fps + i + 1, fps + i, behind);
     ages[i] = PG_AGE_NEW;
     img->n++;
 }
@@ -424,12 +446,15 @@ static void slot_remove(struct pg_image *img, unsigned i)
     uint32_t *heads = heads_mut(img);
     uint16_t *slots = slots_mut(img);
     uint8_t *ages = ages_mut(img);
+    uint8_t *fps = fps_mut(img);
     size_t behind = img->n - i - 1;
 
     img->nchanged -= ages[i] & PG_AGE_CHANGED;
     memmove(heads + i, heads + i + 1, behind * sizeof(*heads));
     memmove(slots + i, slots + i + 1, behind * sizeof(*slots));
     memmove(ages + i, ages + i + 1, behind);
+    if (fps != NULL)
+        memmove(fps + i, fps + i + 1, behind);
     img->n--;
 }
 
@@ -471,6 +496,8 @@ bool pg_work_put(struct pg_image *img, const struct quire_val *key,
             return false;
         slot_insert(img, i);
         heads_mut(img)[i] = pg_head(suffix, suffix_len);
+        if (img->fps_off != 0)
+            fps_mut(img)[i] = pg_fp(suffix, suffix_len);
     }
     pg_rec_write(pg_at_mut(img, off), entry, NULL, 0, suffix, suffix_len,
                  val->data, val->size);
@@ -482,6 +509,19 @@ bool pg_work_put(struct pg_image *img, const struct quire_val *key,
         *existed = live;
     QUIRE_ASSERT_SLOW(pg_check_image(img));
     return true;
+}
+
+bool pg_work_replaces(const struct pg_image *img, const struct quire_val *key,
+                      size_t val_len)
+{
+    unsigned i = pg_image_find(img, key->data, key->size);
+    struct pg_rec rec;
+
+    if (i == img->n)
+        return false;
+    pg_rec_read(pg_rec_at(img, i), &rec);
+    return rec.entry != PG_ENTRY_TOMB &&
+           pg_rec_bytes(rec.suffix_len, val_len) <= rec.size;
 }
 
 void pg_work_del(struct pg_image *img, unsigned i)
@@ -522,6 +562,37 @@ void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,
     memset(to + len, 0, rec.val_len - len);
     if (change)
         mark_changed(img, i);
+}
+
+/* ---- committing ---- */
+
+bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
+                    const uint64_t *sums)
+{
+    size_t sums_off = ra_round_up(img->used, sizeof(uint64_t));
+
+    QUIRE_ASSERT(pg_is_work(img));
+    QUIRE_ASSERT(ref->kind == img->kind && ref->level == img->level);
+    if (img->kind != PG_LEAF || img->ntomb != 0 ||
+        sums_off + ref->nchain * sizeof(uint64_t) > img->cap)
+        return false;
+    img->flags &= PG_IMAGE_UPPER_INF;
+    img->flags |= PG_IMAGE_SETTLED;
+    if (ref->fenced) {
+        img->flags |= PG_IMAGE_AGED;
+        pg_ages_commit(img, ref, ages_mut(img));
+    } else {
+        img->ages_off = 0;
+    }
+    pg_copy(pg_at_mut(img, (uint32_t)sums_off), sums,
+            ref->nchain * sizeof(uint64_t));
+    img->sums_off = (uint32_t)sums_off;
+    img->nchain = ref->nchain;
+    img->nchanged = 0;
+    img->birth = ref->birth;
+    img->id = ref->id;
+    QUIRE_ASSERT_SLOW(pg_check_image(img));
+    return true;
 }
 
 /* ---- splitting ---- */

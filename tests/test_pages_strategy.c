@@ -91,6 +91,58 @@ static void version_check(const struct page *p, const struct version *v,
     free(img);
 }
 
+static uint64_t nsettled; /* versions that were made so */
+
+static const uint64_t *sums_of(const struct pg_image *img)
+{
+    return (const void *)((const uint8_t *)img + img->sums_off);
+}
+
+static uint8_t age_of(const struct pg_image *img, unsigned i)
+{
+    return img->ages_off == 0 ? 0 : ((const uint8_t *)img + img->ages_off)[i];
+}
+
+/* PG-16: the working image itself, made the version's, is what was made anew
+ * but for where its parts are. */
+static bool settle_check(struct pg_image *work, const struct version *v,
+                         const uint64_t *sums, const struct page_model *m)
+{
+    struct quire_record recs[64];
+    uint8_t buf[64 * PAGE_KEY_MAX];
+    struct pg_image *img = v->img;
+    unsigned ntomb = work->ntomb;
+    size_t room = work->cap - work->used;
+
+    if (!pg_work_settle(work, &v->ref, sums)) {
+        CHECK(work->kind == PG_INNER || ntomb != 0 ||
+              room < v->ref.nchain * 8u + 8);
+        CHECK((work->flags & PG_IMAGE_WORK) != 0);
+        return false;
+    }
+    CHECK_EQ(work->kind, PG_LEAF);
+    CHECK_EQ(ntomb, 0);
+    page_check(work, m);
+    CHECK_EQ(work->flags & ~PG_IMAGE_SETTLED, img->flags);
+    CHECK_EQ(work->id, img->id);
+    CHECK_EQ(work->birth, img->birth);
+    CHECK_EQ(work->n, img->n);
+    CHECK_EQ(work->nchain, img->nchain);
+    CHECK_MEM_EQ(sums_of(work), sums_of(img), work->nchain * 8u);
+    for (unsigned i = 0; i < work->n; i++) {
+        uint8_t key[PAGE_KEY_MAX];
+        size_t len = pg_image_key_copy(img, i, key);
+
+        CHECK_EQ(age_of(work, i), age_of(img, i));
+        CHECK_EQ(pg_image_find(work, key, len), i);
+        if (pg_image_records(work, i, 1 + i % 64, recs, buf, sizeof(buf)) > 0) {
+            CHECK_EQ(recs[0].key.size, len);
+            CHECK_MEM_EQ(recs[0].key.data, key, len);
+        }
+    }
+    return true;
+}
+
 /* Write the working image as its strategy wants it, and go on from there. */
 static void page_commit(struct page *p, const struct page_model *m)
 {
@@ -99,6 +151,7 @@ static void page_commit(struct page *p, const struct page_model *m)
     const struct pg_ref *old = before != NULL ? &before->ref : &none;
     struct pg_image *work = p->work.img;
     struct pg_frag_in in = { .kind = work->kind, .level = work->level };
+    const struct pg_image *again_from;
     struct version v;
     struct pg_plan again;
     size_t cap;
@@ -109,10 +162,7 @@ static void page_commit(struct page *p, const struct page_model *m)
     pg_plan_make(work, old, p->versioning, p->window, &again);
     CHECK_MEM_EQ(&p->plan, &again, sizeof(again)); /* it only looks */
     pg_plan_mark(work, &p->plan);
-    pg_plan_links(&p->plan, old,
-                  before == NULL ? NULL
-                                 : (const void *)((uint8_t *)before->img +
-                                                  before->img->sums_off),
+    pg_plan_links(&p->plan, old, before == NULL ? NULL : sums_of(before->img),
                   &in);
     in.id = (p->n + 1) * 65536u;
     in.birth = p->n + 1;
@@ -141,8 +191,15 @@ static void page_commit(struct page *p, const struct page_model *m)
     page_check(v.img, m);
     p->versions[p->n++] = v;
     version_check(p, &v, m);
-    page_work_fini(&p->work);
-    page_work_copy(&p->work, v.img, pg_work_need(v.img, 64, 400));
+    /* the next one is made from either */
+    again_from = v.img;
+    if (settle_check(work, &v, in.sums, m)) {
+        nsettled++;
+        if (p->n % 3 != 0)
+            again_from = work;
+    }
+    page_work_copy(&p->work, again_from, pg_work_need(again_from, 64, 400));
+    free(work);
     page_check(p->work.img, m);
 }
 
@@ -283,7 +340,9 @@ static void histories(bool change)
 static void test_strategy_histories(void **state)
 {
     (void)state;
+    nsettled = 0;
     histories(false);
+    CHECK(nsettled > 100);
 }
 
 /* The strategy and the window change in the middle of a chain. */

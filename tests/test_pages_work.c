@@ -355,6 +355,7 @@ static void split_check(const struct page_work *w, const struct page_model *m,
     struct pg_image *right = malloc(PG_IMAGE_MAX);
     struct pg_image *both = malloc(PG_IMAGE_MAX);
     uint8_t sep[PAGE_KEY_MAX];
+    unsigned slot;
     struct quire_val lower, upper, mid;
     struct quire_val *up;
     size_t nleft = live_before(w->img, at);
@@ -384,8 +385,10 @@ static void split_check(const struct page_work *w, const struct page_model *m,
     free(compact_check(right, &right_m));
     CHECK(pg_work_merge(left, right, both, PG_IMAGE_MAX));
     page_check(both, m);
+    /* without its spare slots, and less than what aligning may have added */
+    slot = both->kind == PG_LEAF ? 8 : 7;
     CHECK(!pg_work_merge(left, right, both,
-                         both->used - 1 - (both->slot_cap - both->n) * 7));
+                         both->used - 8 - (both->slot_cap - both->n) * slot));
     CHECK(pg_work_merge(left, right, both, PG_IMAGE_MAX));
     CHECK(both->flags & PG_IMAGE_WHOLE);
     free(compact_check(both, m));

@@ -98,8 +98,30 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
     return QUIRE_OK;
 }
 
+/* Hand the image itself to the cache, if it is not larger than one made anew
+ * and no savepoint knows of it. Then the log has it no longer. */
+static bool hand_over(struct tr_log *log, struct tr_intent *in)
+{
+    const struct tr_env *env = log->env;
+    struct quire_page page = {
+        .payload = in->img,
+        .weight_bytes = in->seg_bytes,
+        .kind = QUIRE_KIND_LEAF,
+    };
+
+    if (in->img->kind != PG_LEAF || in->level != log->level ||
+        in->older != TR_NONE ||
+        in->seg_bytes != ra_seg_class_bytes(in->ref.image_len) ||
+        !pg_work_settle(in->img, &in->ref, in->sums))
+        return false;
+    if (QUIRE_POINT_RC(TR_CACHE_HAND_OVER, QUIRE_NOMEM,
+                       pc_insert(env->cache, in->ref.id, &page)) == QUIRE_OK)
+        in->img = NULL;
+    return true; /* or it will be loaded when it is wanted */
+}
+
 /* A committed image of the written page for the cache, if it can be had. */
-static void to_cache(struct tr_log *log, const struct tr_intent *in, bool evict)
+static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
 {
     const struct tr_env *env = log->env;
     struct quire_page page;
@@ -107,6 +129,8 @@ static void to_cache(struct tr_log *log, const struct tr_intent *in, bool evict)
     void *seg = NULL;
     bool ok;
 
+    if (hand_over(log, in))
+        return;
     if (!evict)
         seg = QUIRE_POINT(TR_CACHE_TRY, NULL,
                           ra_seg_try(env->pool, in->ref.image_len));
@@ -361,6 +385,8 @@ void tr_log_finish(struct tr_log *log)
             continue;
         superseded(log, in->before, in->before_birth);
         to_cache(log, in, in->img->level > 0);
+        if (in->img == NULL)
+            tr_log_drop(log, no);
     }
     for (unsigned i = 0; i < log->ngone; i++)
         superseded(log, log->gone[i].id, log->gone[i].birth);

@@ -125,9 +125,12 @@ quire_status tr_log_enter(struct tr_log *log, struct tr_tree *tree,
                           const struct pg_ref *ref, const struct pg_image *img,
                           uint64_t parent, uint64_t *no)
 {
-    /* Room for a few entries; more is made when it is wanted. */
-    size_t need = pg_work_need(img, log->env->page_bytes / 16,
-                               tr_ref_width(log->env));
+    /* An inner page gets room for a few entries, a leaf for one like those it
+     * has: most are changed once or twice, and without a larger segment for it
+     * the image can go to the cache as it is. More is made when it is wanted. */
+    size_t need = img->level == 0 ? pg_work_need(img, 0, 0)
+                                  : pg_work_need(img, log->env->page_bytes / 16,
+                                                 tr_ref_width(log->env));
     struct tr_intent *in;
     void *seg = NULL;
     quire_status rc;
@@ -174,12 +177,11 @@ void tr_log_replace(struct tr_log *log, uint64_t no, void *seg)
     log->gen++;
 }
 
-/* Give the image of `no` back, and the number. */
+/* Give the image of `no` back, unless it was handed over, and the number. */
 static void log_free(struct tr_log *log, uint64_t no)
 {
     struct tr_intent *in = tr_log_intent(log, no);
 
-    QUIRE_ASSERT(in->img != NULL);
     log->bytes -= in->seg_bytes;
     ra_seg_free(log->env->pool, in->img);
     in->img = NULL;
@@ -237,7 +239,8 @@ void tr_log_drop(struct tr_log *log, uint64_t no)
 {
     struct tr_intent *in = tr_log_intent(log, no);
 
-    QUIRE_ASSERT(in->img != NULL && !in->holds && in->dropped == 0);
+    QUIRE_ASSERT((in->img != NULL || in->written) && !in->holds &&
+                 in->dropped == 0);
     if (in->tree != NULL && in->tree->last_leaf == no)
         in->tree->last_leaf = TR_NONE;
     log->gen++;

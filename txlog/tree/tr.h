@@ -50,7 +50,8 @@ struct tr_tree;
 
 /* A changed page, or a new one. */
 struct tr_intent {
-    struct pg_image *img; /* NULL: the number is free */
+    struct pg_image *img; /* NULL: the number is free, or the image is the
+                              cache's by now and the number about to be freed */
     struct tr_tree *tree; /* whose page it is */
     uint64_t parent;      /* number of its parent, itself changed; TR_NONE for
                               a root or an overflow page; next free number while

@@ -503,15 +503,19 @@ static void split_path(struct tr_tree *tree, const struct path *path,
 /* Make sure that a put of these lengths, and the splits that it may lead to,
  * cannot fail. *splits: there may be one. */
 static quire_status reserve_put(struct tr_tree *tree, const struct path *path,
-                                size_t key_len, size_t val_len, bool *splits)
+                                const struct quire_val *key, size_t val_len,
+                                bool *splits)
 {
     const struct tr_env *env = tree->env;
+    size_t key_len = key->size;
     size_t sep_len = pg_key_max(env->page_bytes);
     unsigned level = 0;
     unsigned ninner = 0;
     quire_status rc;
 
     *splits = false;
+    if (pg_work_replaces(tr_log_image(tree->log, path->no[0]), key, val_len))
+        return QUIRE_OK;
     for (;;) {
         const struct pg_image *img;
 
@@ -627,7 +631,7 @@ quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
     rc = enter_path(tree, key, &path);
     if (rc != QUIRE_OK)
         return rc;
-    rc = reserve_put(tree, &path, key->size, val->size, &splits);
+    rc = reserve_put(tree, &path, key, val->size, &splits);
     if (rc != QUIRE_OK)
         return rc;
     put_leaf(tree, path.no[0], key, val, entry);
