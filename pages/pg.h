@@ -423,6 +423,10 @@ bool pg_work_replaces(const struct pg_image *img, const struct quire_val *key,
  * changed tombstone. Needs no room. */
 void pg_work_del(struct pg_image *img, unsigned i);
 
+/* Has the owning transaction changed slot `i`? References to intents are in
+ * such slots only. */
+bool pg_work_is_changed(const struct pg_image *img, unsigned i);
+
 /* Overwrite the value of slot `i` in place, at most as long as it is; a shorter
  * one is padded with zeros to the old length. Marks it changed if `change`. */
 void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,

@@ -100,9 +100,12 @@ static void plan_incremental(const struct pg_image *img,
  * whole page)? */
 static bool differs(const struct pg_image *img, unsigned i, unsigned step)
 {
-    if (pg_is_tomb(img, i) && (pg_ages(img)[i] & PG_AGE_NEW) != 0)
-        return false; /* the whole page is known to lack the key */
-    return pg_is_changed(img, i) || (step != 0 && pg_age(img, i) == 0);
+    /* Ages first: they lie close together, records do not. */
+    if (!pg_is_changed(img, i) && (step == 0 || pg_age(img, i) != 0))
+        return false;
+    /* else the whole page is known to lack the key */
+    return img->ntomb == 0 || (pg_ages(img)[i] & PG_AGE_NEW) == 0 ||
+           !pg_is_tomb(img, i);
 }
 
 /* Can the next fragment be a differential? */

@@ -547,6 +547,12 @@ void pg_work_del(struct pg_image *img, unsigned i)
     QUIRE_ASSERT_SLOW(pg_check_image(img));
 }
 
+bool pg_work_is_changed(const struct pg_image *img, unsigned i)
+{
+    QUIRE_ASSERT(pg_is_work(img) && i < img->n);
+    return pg_is_changed(img, i);
+}
+
 void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,
                  bool change)
 {

@@ -206,7 +206,8 @@ static quire_status flush_children(struct tr_log *log, uint64_t no,
         struct pg_ref ref;
         uint64_t child;
 
-        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB ||
+        if (!pg_work_is_changed(img, i) ||
+            pg_image_value(img, i, &val) == PG_ENTRY_TOMB ||
             !pg_ref_peek_intent(val.data))
             continue;
         child = pg_ref_peek_id(val.data);
@@ -233,7 +234,8 @@ static quire_status flush_large(struct tr_log *log, uint64_t no,
         struct pg_large large;
         uint64_t page;
 
-        if (pg_image_value(img, i, &val) != PG_ENTRY_OVERFLOW)
+        if (!pg_work_is_changed(img, i) ||
+            pg_image_value(img, i, &val) != PG_ENTRY_OVERFLOW)
             continue;
         rc = pg_large_decode(&val, &large);
         if (rc != QUIRE_OK)
@@ -297,7 +299,8 @@ static bool has_changed_child(const struct pg_image *img)
     struct quire_val val;
 
     for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
-        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
+        if (pg_work_is_changed(img, i) &&
+            pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
             pg_ref_peek_intent(val.data))
             return true;
     }
