@@ -151,8 +151,9 @@ struct pf_file {
 
     /* under lock: zero-ahead and the sync in progress */
     struct ra_mutex lock;     /* rank PF_SPACE; never held during I/O */
-    pthread_cond_t changed;   /* of anything below, for all but the zero-ahead
-                                 thread */
+    pthread_cond_t changed;   /* of anything below, for all that the next two
+                                 are not for */
+    pthread_cond_t gathered;  /* as many ask as a leader waits for, for it */
     pthread_cond_t zero_news; /* zero_wanted or zero_stop, for it */
     struct pf_span zero_span; /* the span that the log is in */
     uint64_t zero_from;       /* bytes: the thread may write from here on, to

@@ -78,7 +78,7 @@ static void pf_sync_gather(struct pf_file *file)
     until = ra_clock_ns() + limit;
     file->sync_gathering = true;
     while (file->nasks < file->sync_expect &&
-           ra_cond_wait_until(&file->changed, &file->lock, until))
+           ra_cond_wait_until(&file->gathered, &file->lock, until))
         ;
     file->sync_gathering = false;
 }
@@ -214,8 +214,8 @@ quire_status pf_sync_to(struct pf_file *file, quire_rev rev)
     file->asks = &ask;
     file->nasks++;
     pf_zero_ask(file);
-    if (file->sync_gathering)
-        pthread_cond_broadcast(&file->changed);
+    if (file->sync_gathering && file->nasks >= file->sync_expect)
+        pthread_cond_signal(&file->gathered);
     while (pf_file_durable(file) < rev && !pf_file_poisoned(file)) {
         if (file->syncing)
             ra_cond_wait(&file->changed, &file->lock);
