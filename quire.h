@@ -238,6 +238,14 @@ struct quire_io {
     int (*remove)(void *ctx, const char *path);
     /* Make the directory entry of `path` durable (fsync of its directory). */
     int (*sync_dir)(void *ctx, const char *path);
+    /* Optional, from here on: NULL, and the library does without. */
+    /* As pread(), of bytes that the library caches itself: what the system has
+     * not cached yet, it need not. NULL: pread() is called. */
+    ssize_t (*pread_once)(void *ctx, void *file, void *buf, size_t nbytes,
+                          uint64_t off);
+    /* This range will be read soon: begin to read it, and don't wait. What is
+     * returned is not looked at. NULL: nothing is read ahead. */
+    int (*read_ahead)(void *ctx, void *file, uint64_t off, uint64_t nbytes);
 };
 
 /* The system's own files, to be copied and changed. Static; never fails. */

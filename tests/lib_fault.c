@@ -28,6 +28,7 @@ static const char *const fault_names[FAULT_KINDS] = {
     [FAULT_SIZE] = "size",         [FAULT_BLOCK] = "block_size",
     [FAULT_LOCK] = "lock",         [FAULT_RENAME] = "rename",
     [FAULT_REMOVE] = "remove",     [FAULT_SYNC_DIR] = "sync_dir",
+    [FAULT_AHEAD] = "read_ahead",
 };
 
 const char *fault_kind_name(enum fault_kind kind)
@@ -214,15 +215,19 @@ static void fault_io_close(void *ctx, void *file)
     fault_count(f, 0, 0, 0, -1);
 }
 
-static ssize_t fault_io_pread(void *ctx, void *file, void *buf, size_t nbytes,
-                              uint64_t off)
+/* pread(), or pread_once() if the table below has it. */
+static ssize_t fault_read(struct fault *f, bool once, void *file, void *buf,
+                          size_t nbytes, uint64_t off)
 {
-    struct fault *f = ctx;
+    const struct quire_io *io = f->inner_io;
+    ssize_t (*inner)(void *ctx, void *file, void *buf, size_t nbytes,
+                     uint64_t off) = io->pread;
     int rc = fault_hit(f, FAULT_PREAD);
 
+    if (once && io->pread_once != NULL)
+        inner = io->pread_once;
     if (rc != 0 && (f->how & FAULT_FLIP) != 0) {
-        ssize_t n = f->inner_io->pread(f->inner_io->ctx, file, buf, nbytes,
-                                       off);
+        ssize_t n = inner(io->ctx, file, buf, nbytes, off);
 
         if (n > 0)
             ((uint8_t *)buf)[n / 2] ^= 0x10;
@@ -234,7 +239,13 @@ static ssize_t fault_io_pread(void *ctx, void *file, void *buf, size_t nbytes,
         return -EINTR;
     if (f->halves && nbytes > 1)
         nbytes /= 2;
-    return f->inner_io->pread(f->inner_io->ctx, file, buf, nbytes, off);
+    return inner(io->ctx, file, buf, nbytes, off);
+}
+
+static ssize_t fault_io_pread(void *ctx, void *file, void *buf, size_t nbytes,
+                              uint64_t off)
+{
+    return fault_read(ctx, false, file, buf, nbytes, off);
 }
 
 /* Write the first half of what `iov` holds. */
@@ -364,6 +375,24 @@ static int fault_io_sync_dir(void *ctx, const char *path)
     return rc != 0 ? rc : f->inner_io->sync_dir(f->inner_io->ctx, path);
 }
 
+static ssize_t fault_io_pread_once(void *ctx, void *file, void *buf,
+                                   size_t nbytes, uint64_t off)
+{
+    return fault_read(ctx, true, file, buf, nbytes, off);
+}
+
+static int fault_io_read_ahead(void *ctx, void *file, uint64_t off,
+                               uint64_t nbytes)
+{
+    struct fault *f = ctx;
+    const struct quire_io *io = f->inner_io;
+    int rc = fault_hit(f, FAULT_AHEAD);
+
+    return rc != 0 || io->read_ahead == NULL
+               ? rc
+               : io->read_ahead(io->ctx, file, off, nbytes);
+}
+
 void fault_init(struct fault *f, const struct quire_io *io,
                 const struct quire_sys *sys)
 {
@@ -400,6 +429,8 @@ void fault_init(struct fault *f, const struct quire_io *io,
         .rename = fault_io_rename,
         .remove = fault_io_remove,
         .sync_dir = fault_io_sync_dir,
+        .pread_once = fault_io_pread_once,
+        .read_ahead = fault_io_read_ahead,
     };
 }
 

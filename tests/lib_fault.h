@@ -44,6 +44,7 @@ enum fault_kind {
     FAULT_RENAME,
     FAULT_REMOVE,
     FAULT_SYNC_DIR,
+    FAULT_AHEAD, /* read_ahead, of whose failures nothing follows */
     FAULT_KINDS
 };
 

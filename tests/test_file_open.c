@@ -368,6 +368,47 @@ static void test_new_store_is_small(void **state)
     rig_fini(&rig);
 }
 
+/* The optional functions of the system's table: what was read once is what is
+ * there, up to the file's end, and failures are told. */
+static void test_system_reads_once_and_ahead(void **state)
+{
+    const struct quire_io *io = quire_io_default();
+    static uint8_t wrote[100000];
+    static uint8_t got[100000];
+    const struct iovec iov = { wrote, sizeof(wrote) };
+    uint64_t rand = test_seed();
+    void *handle = NULL;
+    char dir[512];
+    char path[600];
+
+    (void)state;
+    test_tmpdir(dir, sizeof(dir));
+    test_path(path, sizeof(path), dir, "once");
+    for (size_t i = 0; i < sizeof(wrote); i++)
+        wrote[i] = (uint8_t)test_rand(&rand);
+    CHECK_EQ(io->open(io->ctx, path, QUIRE_IO_CREATE, 0600, &handle), 0);
+    CHECK_EQ(io->pwritev(io->ctx, handle, &iov, 1, 0), sizeof(wrote));
+    CHECK_EQ(io->read_ahead(io->ctx, handle, 4096, 50000), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t off = test_rand_below(&rand, sizeof(wrote));
+        size_t len = test_rand_below(&rand, sizeof(wrote)) + 1;
+        size_t there = len < sizeof(wrote) - off ? len : sizeof(wrote) - off;
+
+        if (i == 50) /* from the disk too, where that is possible */
+            CHECK_EQ(io->sync(io->ctx, handle), 0);
+        memset(got, 0, sizeof(got));
+        CHECK_EQ(io->pread_once(io->ctx, handle, got, len, off), there);
+        CHECK_MEM_EQ(got, wrote + off, there);
+    }
+    CHECK_EQ(io->pread_once(io->ctx, handle, got, 1, sizeof(wrote)), 0);
+    CHECK_EQ(io->read_ahead(io->ctx, handle, sizeof(wrote), 4096), 0);
+    io->close(io->ctx, handle);
+    CHECK_EQ(io->pread_once(io->ctx, handle, got, 1, 0), -EBADF);
+    CHECK_EQ(io->read_ahead(io->ctx, handle, 0, 4096), -EBADF);
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
 /* The same on the system's own files. */
 static void test_real_files(void **state)
 {
@@ -505,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_create_fails_at_each_call),
         cmocka_unit_test(test_full_disk_at_creation),
         cmocka_unit_test(test_new_store_is_small),
+        cmocka_unit_test(test_system_reads_once_and_ahead),
         cmocka_unit_test(test_real_files),
         cmocka_unit_test(test_no_permission),
     };

@@ -301,6 +301,7 @@ static int measure_one(const struct plan *p, quire_versioning versioning,
     }
     r.io = *quire_io_default();
     r.io.pread = counting_pread;
+    r.io.pread_once = NULL;
     r.opt = (struct quire_options){
         .size = sizeof(r.opt),
         .page_bytes = (uint32_t)p->page_bytes,

@@ -149,6 +149,9 @@ IO_CALL(open, "open", int,
 IO_CALL(pread, "read", ssize_t,
         (void *ctx, void *file, void *buf, size_t nbytes, uint64_t off),
         (ctx, file, buf, nbytes, off))
+IO_CALL(pread_once, "read", ssize_t,
+        (void *ctx, void *file, void *buf, size_t nbytes, uint64_t off),
+        (ctx, file, buf, nbytes, off))
 IO_CALL(pwritev, "write", ssize_t,
         (void *ctx, void *file, const struct iovec *iov, int n, uint64_t off),
         (ctx, file, iov, n, off))
@@ -182,6 +185,7 @@ const struct quire_io *fail_io(void)
     io = *quire_io_default();
     io.open = fail_open;
     io.pread = fail_pread;
+    io.pread_once = fail_pread_once;
     io.pwritev = fail_pwritev;
     io.sync = fail_sync;
     io.get_size = fail_get_size;

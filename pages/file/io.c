@@ -74,6 +74,33 @@ static ssize_t pf_io_pread(void *ctx, void *file, void *buf, size_t nbytes,
     return n < 0 ? -errno : n;
 }
 
+/* From Linux 6.14 on: what was not cached before is dropped again. */
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80
+#endif
+
+static ssize_t pf_io_pread_once(void *ctx, void *file, void *buf, size_t nbytes,
+                                uint64_t off)
+{
+    struct iovec iov = { .iov_base = buf, .iov_len = nbytes };
+    ssize_t n = preadv2(pf_io_fd(file), &iov, 1, (off_t)off, RWF_DONTCACHE);
+
+    if (n >= 0)
+        return n;
+    /* An older kernel, or a file system that can't: then it is kept. */
+    if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)
+        return pf_io_pread(ctx, file, buf, nbytes, off);
+    return -errno;
+}
+
+static int pf_io_read_ahead(void *ctx, void *file, uint64_t off,
+                            uint64_t nbytes)
+{
+    (void)ctx;
+    return -posix_fadvise(pf_io_fd(file), (off_t)off, (off_t)nbytes,
+                          POSIX_FADV_WILLNEED);
+}
+
 static ssize_t pf_io_pwritev(void *ctx, void *file, const struct iovec *iov,
                              int iovcnt, uint64_t off)
 {
@@ -213,6 +240,8 @@ static const struct quire_io pf_io_system = {
     .rename = pf_io_rename,
     .remove = pf_io_remove,
     .sync_dir = pf_io_sync_dir,
+    .pread_once = pf_io_pread_once,
+    .read_ahead = pf_io_read_ahead,
 };
 
 const struct quire_io *quire_io_default(void)

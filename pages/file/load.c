@@ -41,6 +41,7 @@ struct pf_load {
     struct pg_link link[PF_LOAD_FRAGS]; /* newest first */
     struct pf_slot stored[PF_LOAD_FRAGS];
     struct pf_slot raw[PF_LOAD_FRAGS];
+    bool once;                    /* the system need not keep them */
     bool packable[PF_LOAD_FRAGS]; /* may be compressed: `raw` is there */
     size_t seg_bytes[PF_LOAD_SEGS];
     void *segs[PF_LOAD_SEGS];
@@ -127,9 +128,9 @@ static quire_status pf_load_acquire(struct pf_load *ld, unsigned i)
             return pf_load_refuse(ld, "its chain is longer than the page's");
         sum = ld->frag[0].sums[i - 1];
     }
-    rc = QUIRE_POINT_RC(
-        PF_CHAIN_READ, QUIRE_IO,
-        pf_read_all(ld->file, buf, link->stored_len, pg_id_off(link->id)));
+    rc = QUIRE_POINT_RC(PF_CHAIN_READ, QUIRE_IO,
+                        pf_read_all(ld->file, buf, link->stored_len,
+                                    pg_id_off(link->id), ld->once));
     if (rc != QUIRE_OK)
         return rc;
     pf_count(&ld->file->frags_read, 1);
@@ -189,6 +190,13 @@ quire_status pf_load(void *ctx, uint64_t key, void *arg,
     ld.file = ctx;
     ld.ref = arg;
     ld.nheld = 0;
+    /* Of two loads one leaves nothing behind in the system's cache that was not
+     * there, since the page will be in ours: what is asked for often is kept
+     * soon enough. relaxed: any order of the loads is as good */
+    ld.once = atomic_fetch_add_explicit(&ld.file->loads, 1,
+                                        memory_order_relaxed) %
+                  2 !=
+              0;
     QUIRE_ASSERT(key == ld.ref->id);
     (void)key;
     rc = pf_load_plan(&ld);

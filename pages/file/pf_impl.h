@@ -189,6 +189,7 @@ struct pf_file {
     _Atomic uint64_t read_bytes;
     _Atomic uint64_t ahead_frags;
     _Atomic uint64_t frags_read;
+    _Atomic uint64_t loads;     /* of pages: every other one is read once */
     _Atomic uint64_t log_end;   /* bytes: end of the last batch */
     _Atomic uint64_t log_bytes; /* in batches since the last superblock */
     _Atomic uint64_t incarnation_seen; /* `incarnation`, for pf_file_stat() */
@@ -244,9 +245,12 @@ quire_status pf_os_zero(const struct pf_os *os, size_t nbytes,
 quire_status pf_os_sync(const struct pf_os *os) QUIRE_MUST_CHECK;
 
 /* Read exactly `nbytes` of the store: a file that ends before is CORRUPT.
- * Counts. Any thread. */
+ * `once`: the system need not keep them. Counts. Any thread. */
 quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
-                         uint64_t off) QUIRE_MUST_CHECK;
+                         uint64_t off, bool once) QUIRE_MUST_CHECK;
+
+/* Have a range read ahead, if the I/O table can. Any thread. */
+void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes);
 
 /* Write to the store. Counts. Returns QUIRE_OK; NOSPACE; IO: the store is
  * poisoned from now on (PF-5); POISONED: it was. */

@@ -285,7 +285,7 @@ quire_status pf_record_read(struct pf_file *file, pg_id id, uint32_t stored_len,
         ra_seg_alloc(file->env.pool, raw_at + PF_RECORD_BODY_MAX, &seg));
     if (rc != QUIRE_OK)
         return rc;
-    rc = pf_read_all(file, seg, stored_len, pg_id_off(id));
+    rc = pf_read_all(file, seg, stored_len, pg_id_off(id), false);
     if (rc == QUIRE_OK)
         rc = pf_record_parse(&file->geo, seg, stored_len, id, NULL,
                              (uint8_t *)seg + raw_at, rec, &tail);

@@ -68,15 +68,19 @@ static int pf_os_verdict(ssize_t n, size_t most)
     return (size_t)n > most ? EIO : 0;
 }
 
-quire_status pf_os_read(const struct pf_os *os, void *buf, size_t nbytes,
-                        uint64_t off, size_t *got)
+/* pread() and pread_once(). */
+typedef ssize_t (*pf_pread_fn)(void *ctx, void *file, void *buf, size_t nbytes,
+                               uint64_t off);
+
+static quire_status pf_os_read_by(const struct pf_os *os, pf_pread_fn read,
+                                  void *buf, size_t nbytes, uint64_t off,
+                                  size_t *got)
 {
     size_t done = 0;
 
     while (done < nbytes) {
-        ssize_t n = os->io->pread(os->io->ctx, os->handle,
-                                  (uint8_t *)buf + done, nbytes - done,
-                                  off + done);
+        ssize_t n = read(os->io->ctx, os->handle, (uint8_t *)buf + done,
+                         nbytes - done, off + done);
         int err = pf_os_verdict(n, nbytes - done);
 
         if (err != 0)
@@ -88,6 +92,12 @@ quire_status pf_os_read(const struct pf_os *os, void *buf, size_t nbytes,
     }
     *got = done;
     return QUIRE_OK;
+}
+
+quire_status pf_os_read(const struct pf_os *os, void *buf, size_t nbytes,
+                        uint64_t off, size_t *got)
+{
+    return pf_os_read_by(os, os->io->pread, buf, nbytes, off, got);
 }
 
 quire_status pf_os_write(const struct pf_os *os, const void *buf, size_t nbytes,
@@ -147,12 +157,15 @@ quire_status pf_os_sync(const struct pf_os *os)
 }
 
 quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
-                         uint64_t off)
+                         uint64_t off, bool once)
 {
+    const struct quire_io *io = file->os.io;
     size_t got = 0;
     quire_status rc;
 
-    rc = pf_os_read(&file->os, buf, nbytes, off, &got);
+    once = once && io->pread_once != NULL;
+    rc = pf_os_read_by(&file->os, once ? io->pread_once : io->pread, buf,
+                       nbytes, off, &got);
     if (rc != QUIRE_OK)
         return rc;
     pf_count(&file->read_bytes, got);
@@ -163,6 +176,14 @@ quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
                        file->path, PF_ULL(off + got), PF_ULL(off),
                        PF_ULL(off + nbytes));
     return QUIRE_OK;
+}
+
+void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes)
+{
+    const struct quire_io *io = file->os.io;
+
+    if (io->read_ahead != NULL)
+        (void)io->read_ahead(io->ctx, file->os.handle, off, nbytes);
 }
 
 quire_status pf_write_all(struct pf_file *file, const void *buf, size_t nbytes,
