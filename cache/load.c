@@ -138,6 +138,14 @@ const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
     return pc_get_near(cache, key, hint, frame);
 }
 
+bool pc_has(const struct pc_cache *cache, uint64_t key, const pc_hint *hint)
+{
+    QUIRE_ASSERT(pc_read_inside());
+    return key != PC_KEY_NONE &&
+           (pc_hint_find(cache, key, hint) != PC_FRAME_NONE ||
+            pc_table_find(&cache->table, cache->frames, key) != PC_FRAME_NONE);
+}
+
 void pc_prefetch(const struct pc_cache *cache, const pc_hint *hint)
 {
     /* relaxed: whatever it names is fetched in vain at worst */

@@ -72,6 +72,9 @@ void pc_grace(void);
 const void *pc_get(struct pc_cache *cache, uint64_t key, pc_hint *hint,
                    uint32_t *frame);
 
+/* Is `key` resident or being loaded? No use of it. Inside a read section. */
+bool pc_has(const struct pc_cache *cache, uint64_t key, const pc_hint *hint);
+
 /* Fetch what a pc_get() by this hint will look at first. */
 void pc_prefetch(const struct pc_cache *cache, const pc_hint *hint);
 

@@ -145,6 +145,26 @@ quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,
                          pc_hint *hint, const struct pg_image **img,
                          uint32_t *frame) QUIRE_MUST_CHECK;
 
+/* Pages that will be loaded soon: where their fragments are. */
+#define PF_SOON_MAX 128u /* ranges: 2 KiB on a stack */
+struct pf_soon {
+    unsigned n; /* 0 at first */
+    struct {
+        uint64_t off; /* bytes */
+        uint64_t len; /* bytes */
+    } range[PF_SOON_MAX];
+};
+
+/* Add the page of `ref`; false: there is no room. Any thread, anywhere. */
+bool pf_soon_add(struct pf_soon *soon, const struct pg_ref *ref);
+
+/*
+ * Have them read ahead, neighbours together, by the I/O table's read_ahead(),
+ * if it has one; what that says is not looked at. Context: any thread, outside
+ * read sections.
+ */
+void pf_soon_read(struct pf_file *file, struct pf_soon *soon);
+
 /* Read and verify the commit record `id` of `stored_len` bytes. */
 quire_status pf_record_read(struct pf_file *file, pg_id id, uint32_t stored_len,
                             struct pf_record *rec) QUIRE_MUST_CHECK;

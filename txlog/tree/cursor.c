@@ -46,6 +46,7 @@ static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
 {
     struct tr_leaf next = { NULL, 0, false };
     struct quire_val fence, other;
+    uint64_t nslow = cur->tree->nslow;
     quire_status rc;
     bool bounded;
 
@@ -80,6 +81,9 @@ static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
         tr_leaf_release(cur->tree->env, &next);
         return rc;
     }
+    if (cur->tree->log == NULL)
+        tr_ahead_turn(&cur->ahead, cur->tree, &fence, forward,
+                      cur->tree->nslow != nslow);
     tr_leaf_release(cur->tree->env, &cur->leaf);
     cur->leaf = next;
     cur->slot = forward ? 0 : next.img->n;
@@ -135,6 +139,7 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
     cur->leaf.img = NULL;
     cur->leaf.pinned = false;
     cur->on = false;
+    tr_ahead_stop(&cur->ahead);
     rc = tr_leaf_find(cur->tree, where, key->data, key->size, &cur->leaf);
     if (rc == QUIRE_OK && how != QUIRE_SEEK_LAST)
         cur->slot = pg_image_seek(cur->leaf.img, key->data, key->size, &found);

@@ -184,6 +184,7 @@ struct tr_tree {
     unsigned ascending; /* puts in a row that went to the end of a leaf */
     bool changed;       /* in this transaction */
     pc_hint root_hint;
+    uint64_t nslow; /* descents that found something not resident */
 };
 
 void tr_tree_init(struct tr_tree *tree, const struct tr_env *env,
@@ -312,11 +313,41 @@ void tr_log_finish(struct tr_log *log);
 
 /* ---- cursors ---- */
 
+/* ---- reading ahead; ahead.c ---- */
+
+#define TR_AHEAD_AFTER \
+    2u /* turns to neighbours before anything is read ahead */
+#define TR_AHEAD_FIRST 4u /* leaves that are asked for then */
+#define TR_AHEAD_MAX 64u  /* leaves, at most */
+
+/* How a cursor moves through leaves. */
+struct tr_ahead {
+    bool forward;
+    uint8_t run;    /* turns in this direction, 0 .. TR_AHEAD_AFTER */
+    uint8_t left;   /* leaves asked for, and not come to */
+    uint8_t window; /* leaves that were to be ahead at the last asking */
+    uint8_t limit;  /* of the window; 0: TR_AHEAD_MAX */
+};
+
+/* The cursor goes elsewhere: what was asked for and is not used makes the next
+ * window smaller. */
+void tr_ahead_stop(struct tr_ahead *ah);
+
+/*
+ * In a read transaction of `tree` a cursor has turned to a neighbouring leaf,
+ * the one that `fence` leads to (as tr_leaf_find() with TR_AT, backwards with
+ * TR_BELOW), and `loaded` it. Asks for those behind it when it is time to.
+ * Cannot fail. Context: outside read sections.
+ */
+void tr_ahead_turn(struct tr_ahead *ah, struct tr_tree *tree,
+                   const struct quire_val *fence, bool forward, bool loaded);
+
 struct tr_cursor {
     struct tr_tree *tree;
     struct tr_leaf leaf;
     unsigned slot;
-    bool on;          /* on a record (which may have been deleted since) */
+    bool on; /* on a record (which may have been deleted since) */
+    struct tr_ahead ahead;
     uint64_t gen;     /* log->gen when `leaf` was looked up */
     size_t key_len;   /* of key_buf; kept in write transactions */
     uint8_t *key_buf; /* the caller's, pg_key_max() + page's prefix bytes */

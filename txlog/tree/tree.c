@@ -249,6 +249,7 @@ quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
         return QUIRE_NOTFOUND;
     if (!tree->root.intent && find_fast(tree, where, key, key_len, leaf))
         return QUIRE_OK;
+    tree->nslow++;
     return find_slow(tree, where, key, key_len, leaf);
 }
 
