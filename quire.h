@@ -205,6 +205,10 @@ QUIRE_API const struct quire_sys *quire_sys_default(void);
 /* How a file is opened and locked through the I/O table. */
 #define QUIRE_IO_RDONLY 1u /* for reading only */
 #define QUIRE_IO_CREATE 2u /* create it; it must not exist */
+/* What is read through this handle goes past the system's cache (O_DIRECT).
+ * Addresses, lengths and offsets of its reads are multiples of 4096. -EINVAL
+ * where that can't be had. Only stores opened with QUIRE_DIRECT ask for it. */
+#define QUIRE_IO_DIRECT 4u
 
 /*
  * File input and output. Functions return a count or 0, or a negative errno;
@@ -295,6 +299,11 @@ typedef enum quire_versioning {
 #define QUIRE_NOCREATE 2u /* QUIRE_NOTFOUND when there is no such file */
 #define QUIRE_EXCL 4u     /* QUIRE_EXISTS when the file exists */
 #define QUIRE_NOBACKGROUND 8u /* start no thread; callers do all the work */
+/* Load pages past the system's cache, so that what this store reads takes no
+ * memory but its budget. Nothing is then read ahead of scans, and what does not
+ * fit the budget is read from the disk each time. QUIRE_INVAL where the file
+ * system refuses. Writing is as without it. */
+#define QUIRE_DIRECT 16u
 
 #define QUIRE_BUDGET_MIN ((uint64_t)8 << 20)      /* bytes */
 #define QUIRE_BUDGET_DEFAULT ((uint64_t)64 << 20) /* bytes */

@@ -31,6 +31,7 @@ struct mem_name {
 struct mem_handle {
     struct mem_file *file; /* immutable */
     bool rdonly;           /* immutable */
+    bool direct;           /* immutable: opened with QUIRE_IO_DIRECT */
     bool shared;           /* holds a shared lock; under disk->lock */
     bool exclusive;        /* holds the exclusive lock; under disk->lock */
 };
@@ -149,6 +150,7 @@ static int mem_io_open(void *ctx, const char *path, unsigned flags,
         CHECK(h != NULL);
         h->file = f;
         h->rdonly = (flags & QUIRE_IO_RDONLY) != 0;
+        h->direct = (flags & QUIRE_IO_DIRECT) != 0;
         f->refs++;
         d->opens++;
         *file = h;
@@ -164,6 +166,8 @@ static ssize_t mem_io_pread(void *ctx, void *file, void *buf, size_t nbytes,
     struct mem_handle *h = file;
     size_t n = 0;
 
+    if (h->direct && (((uintptr_t)buf | nbytes | off) & 4095) != 0)
+        return -EINVAL; /* as the system does */
     mem_lock(d);
     if (off < h->file->len) {
         n = h->file->len - (size_t)off;

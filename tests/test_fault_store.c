@@ -700,6 +700,12 @@ static void prepare_background(struct fault_env *e)
     e->opt.flags &= ~QUIRE_NOBACKGROUND;
 }
 
+static void prepare_direct(struct fault_env *e)
+{
+    prepare_loaded(e);
+    e->opt.flags |= QUIRE_DIRECT;
+}
+
 /* One leaf, half full. */
 static void prepare_leaf(struct fault_env *e)
 {
@@ -798,6 +804,7 @@ static const struct fault_scenario rare[] = {
     { "shed tombstones", prepare_leaf, run_shed },
     { "index revisions", prepare_unindexed, run_index },
     { "long batch", prepare_leaf, run_long_batch },
+    { "read directly", prepare_direct, run_open_rdonly },
     { "open, background", prepare_background, run_open },
 };
 
@@ -946,7 +953,7 @@ static void test_rare_paths_fail(void **state)
         fault_run(&rare[i], FAULT_MEMORY, ENOMEM, FAULT_ONCE, false);
         fault_run(&rare[i], FAULT_IO, EIO, FAULT_ONCE, false);
         fault_run(&rare[i], FAULT_WRITES, ENOSPC, FAULT_ONCE | FAULT_TORN,
-                  false);
+                  rare[i].run == run_open_rdonly);
     }
 }
 

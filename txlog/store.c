@@ -88,7 +88,7 @@ static quire_status options_take(const struct quire_options *opt,
         memcpy(out, opt, opt->size < sizeof(*out) ? opt->size : sizeof(*out));
     }
     if ((out->flags & ~(QUIRE_RDONLY | QUIRE_NOCREATE | QUIRE_EXCL |
-                        QUIRE_NOBACKGROUND)) != 0)
+                        QUIRE_NOBACKGROUND | QUIRE_DIRECT)) != 0)
         return ra_fail(QUIRE_INVAL, "options: unknown flags 0x%x", out->flags);
     if ((out->flags & QUIRE_EXCL) != 0 &&
         (out->flags & (QUIRE_RDONLY | QUIRE_NOCREATE)) != 0)
@@ -184,7 +184,8 @@ static quire_status file_open(struct quire *db, const char *path,
 {
     const struct pf_env env = { &db->io, db->pool, db->log,
                                 (opt->flags & QUIRE_NOBACKGROUND) == 0 &&
-                                    !db->rdonly };
+                                    !db->rdonly,
+                                (opt->flags & QUIRE_DIRECT) != 0 };
     bool may_create = (opt->flags & (QUIRE_RDONLY | QUIRE_NOCREATE)) == 0;
     quire_status rc;
 

@@ -216,6 +216,55 @@ static quire_status pf_open_lock(struct pf_file *file)
     return QUIRE_OK;
 }
 
+static quire_status pf_direct_refuse(struct pf_file *file, int err)
+{
+    char buf[128];
+
+    if (err == EINVAL || err == EOPNOTSUPP)
+        return ra_fail(QUIRE_INVAL,
+                       "%s: QUIRE_DIRECT: the file system does not read past "
+                       "the system's cache: %s",
+                       file->path, strerror_r(err, buf, sizeof(buf)));
+    return pf_os_fail(&file->direct, err, "read past the system's cache");
+}
+
+/*
+ * The second handle, through which pages are loaded past the system's cache.
+ * It is not locked: the first one is. Some file systems refuse only the first
+ * read; and what this name leads to might be another file by now, so the first
+ * block is read through both.
+ */
+static quire_status pf_open_direct(struct pf_file *file)
+{
+    const struct quire_io *io = file->os.io;
+    _Alignas(PF_DIRECT_ALIGN) uint8_t one[PF_DIRECT_ALIGN];
+    _Alignas(PF_DIRECT_ALIGN) uint8_t two[PF_DIRECT_ALIGN];
+    quire_status rc;
+    int r;
+
+    file->direct.io = io;
+    file->direct.path = file->path;
+    PF_RETRY(r, QUIRE_POINT(PF_FILE_DIRECT, -EMFILE,
+                            io->open(io->ctx, file->path,
+                                     QUIRE_IO_RDONLY | QUIRE_IO_DIRECT, 0,
+                                     &file->direct.handle)));
+    if (r < 0) {
+        file->direct.handle = NULL;
+        return pf_direct_refuse(file, -r);
+    }
+    PF_RETRY(r,
+             (int)io->pread(io->ctx, file->direct.handle, one, sizeof(one), 0));
+    if (r < 0)
+        return pf_direct_refuse(file, -r);
+    rc = pf_read_direct(file, one, sizeof(one), 0);
+    if (rc == QUIRE_OK)
+        rc = pf_read_all(file, two, sizeof(two), 0, false);
+    if (rc == QUIRE_OK && memcmp(one, two, sizeof(one)) != 0)
+        rc = ra_fail(QUIRE_IO, "%s: another file has taken this name",
+                     file->path);
+    return rc;
+}
+
 quire_status pf_file_open(const struct pf_env *env, const char *path,
                           bool rdonly, struct pf_file **file)
 {
@@ -245,6 +294,8 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
         rc = pf_open_lock(f);
     if (rc == QUIRE_OK)
         rc = pf_super_find(f);
+    if (rc == QUIRE_OK && env->direct)
+        rc = pf_open_direct(f);
     if (rc != QUIRE_OK) {
         pf_file_close(f);
         return rc;
@@ -272,6 +323,8 @@ void pf_file_close(struct pf_file *file)
     sys = ra_pool_sys(file->env.pool);
     pf_zero_stop(file);
     pf_out_free(file);
+    if (file->direct.handle != NULL)
+        file->os.io->close(file->os.io->ctx, file->direct.handle);
     if (file->os.handle != NULL)
         file->os.io->close(file->os.io->ctx, file->os.handle);
     pthread_cond_destroy(&file->zero_news);

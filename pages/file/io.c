@@ -47,6 +47,7 @@ static int pf_io_open(void *ctx, const char *path, unsigned flags,
     how |= (flags & QUIRE_IO_RDONLY) != 0 ? O_RDONLY : O_RDWR;
     if ((flags & QUIRE_IO_CREATE) != 0)
         how |= O_CREAT | O_EXCL;
+    how |= (flags & QUIRE_IO_DIRECT) != 0 ? O_DIRECT : 0;
     fd = open(path, how, (mode_t)mode);
     if (fd < 0)
         return -errno;

@@ -10,6 +10,9 @@
  *     segs[1]  stored 0 | raw 0 | stored 1 | raw 1 | ...    (given back)
  *     segs[2]  ... when one segment is too small
  *
+ * What is read past the system's cache comes in whole aligned units, so that
+ * `stored` begins with what lies before the fragment in its unit.
+ *
  * `raw` is there for fragments that may be stored compressed, as their lengths
  * tell. Then each fragment is acquired: read, verified, decompressed;
  * each is registered in the load as soon as it is held, and one exit releases
@@ -31,7 +34,8 @@
 /* Where a buffer is in the reserved segments. */
 struct pf_slot {
     unsigned seg;
-    size_t off; /* bytes */
+    size_t off; /* bytes; where it is read past the system's cache, of the unit
+                   in which it begins */
 };
 
 struct pf_load {
@@ -41,6 +45,7 @@ struct pf_load {
     struct pg_link link[PF_LOAD_FRAGS]; /* newest first */
     struct pf_slot stored[PF_LOAD_FRAGS];
     struct pf_slot raw[PF_LOAD_FRAGS];
+    bool direct[PF_LOAD_FRAGS];   /* read past the system's cache */
     bool once;                    /* the system need not keep them */
     bool packable[PF_LOAD_FRAGS]; /* may be compressed: `raw` is there */
     size_t seg_bytes[PF_LOAD_SEGS];
@@ -58,13 +63,15 @@ static quire_status pf_load_refuse(const struct pf_load *ld, const char *what)
                    ld->file->path, PF_ULL(pg_id_off(ld->ref->id)), what);
 }
 
-/* Room for `len` bytes in the buffer segments. */
-static struct pf_slot pf_load_pack(struct pf_load *ld, size_t len)
+/* Room for `len` bytes at a multiple of `align` in the buffer segments. */
+static struct pf_slot pf_load_pack(struct pf_load *ld, size_t len, size_t align)
 {
     unsigned seg = ld->nsegs - 1;
     struct pf_slot slot;
 
-    len = ra_round_up(len, PG_ALIGN);
+    len = ra_round_up(len, align);
+    if (seg != 0)
+        ld->seg_bytes[seg] = ra_round_up(ld->seg_bytes[seg], align);
     if (seg == 0 || len > QUIRE_SEG_MAX - ld->seg_bytes[seg]) {
         seg = ld->nsegs++;
         ld->seg_bytes[seg] = 0;
@@ -97,6 +104,7 @@ static quire_status pf_load_plan(struct pf_load *ld)
     ld->nsegs = 1;
     for (unsigned i = 0; i < ld->nfrags; i++) {
         const struct pg_link *link = &ld->link[i];
+        size_t whole;
 
         if (link->stored_len < PG_FRAG_HEADER ||
             link->stored_len > PF_FRAG_MAX || link->raw_len > PG_RAW_MAX)
@@ -107,19 +115,41 @@ static quire_status pf_load_plan(struct pf_load *ld)
         ld->packable[i] = link->stored_len <
                           pg_frag_bound(link->raw_len,
                                         i == 0 ? ref->nchain : PG_CHAIN_MAX);
-        ld->stored[i] = pf_load_pack(ld, link->stored_len);
+        whole = pg_id_off(link->id) % PF_DIRECT_ALIGN + link->stored_len;
+        whole = ra_round_up(whole, PF_DIRECT_ALIGN);
+        /* The very longest find no segment with what is around them. */
+        ld->direct[i] = ld->file->direct.handle != NULL &&
+                        whole <= QUIRE_SEG_MAX;
+        if (ld->direct[i])
+            ld->stored[i] = pf_load_pack(ld, whole, PF_DIRECT_ALIGN);
+        else
+            ld->stored[i] = pf_load_pack(ld, link->stored_len, PG_ALIGN);
         if (ld->packable[i])
-            ld->raw[i] = pf_load_pack(ld, link->raw_len);
+            ld->raw[i] = pf_load_pack(ld, link->raw_len, PG_ALIGN);
     }
     return QUIRE_OK;
 }
 
-/* Read and verify fragment `i` into its reserved buffer, and find its body.
+/* Read fragment `i` into its reserved buffer; *frag is where it begins. */
+static quire_status pf_load_read(struct pf_load *ld, unsigned i, uint8_t **frag)
+{
+    const struct pg_link *link = &ld->link[i];
+    uint8_t *buf = pf_load_buf(ld, ld->stored[i]);
+    uint64_t off = pg_id_off(link->id);
+
+    *frag = buf;
+    if (!ld->direct[i])
+        return pf_read_all(ld->file, buf, link->stored_len, off, ld->once);
+    *frag += off % PF_DIRECT_ALIGN;
+    return pf_read_direct(ld->file, buf, link->stored_len, off);
+}
+
+/* Read and verify fragment `i`, and find its body.
  * The newest one comes first: it knows the others' checksums. */
 static quire_status pf_load_acquire(struct pf_load *ld, unsigned i)
 {
     const struct pg_link *link = &ld->link[i];
-    uint8_t *buf = pf_load_buf(ld, ld->stored[i]);
+    uint8_t *buf = NULL;
     uint64_t sum = ld->ref->sum;
     quire_status rc;
 
@@ -128,9 +158,7 @@ static quire_status pf_load_acquire(struct pf_load *ld, unsigned i)
             return pf_load_refuse(ld, "its chain is longer than the page's");
         sum = ld->frag[0].sums[i - 1];
     }
-    rc = QUIRE_POINT_RC(PF_CHAIN_READ, QUIRE_IO,
-                        pf_read_all(ld->file, buf, link->stored_len,
-                                    pg_id_off(link->id), ld->once));
+    rc = QUIRE_POINT_RC(PF_CHAIN_READ, QUIRE_IO, pf_load_read(ld, i, &buf));
     if (rc != QUIRE_OK)
         return rc;
     pf_count(&ld->file->frags_read, 1);

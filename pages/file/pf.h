@@ -25,6 +25,7 @@ struct pf_env {
     struct ra_pool *pool;
     struct ra_log log;
     bool background; /* run the zero-ahead thread */
+    bool direct;     /* load pages past the system's cache */
 };
 
 /* Fixed when a store is created; in both superblocks. Window and versioning
@@ -90,7 +91,7 @@ quire_status pf_file_create(const struct pf_env *env, const char *path,
  *
  * Returns: QUIRE_OK and *file; NOTFOUND, PERM, LOCKED, FORMAT (no store: what
  *          it looks like is said), CORRUPT (both superblocks damaged), IO,
- *          NOMEM. Nothing is written.
+ *          NOMEM, INVAL (`direct` can't be had). Nothing is written.
  */
 quire_status pf_file_open(const struct pf_env *env, const char *path,
                           bool rdonly, struct pf_file **file) QUIRE_MUST_CHECK;

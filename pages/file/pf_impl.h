@@ -101,6 +101,8 @@ struct pf_file {
     /* immutable after opening */
     struct pf_env env;
     struct pf_os os;
+    struct pf_os direct; /* for loads, past the system's cache; handle NULL:
+                            they go through it */
     struct pf_geometry geo;
     bool rdonly;
     struct pc_cache *cache; /* set once, before the first pin */
@@ -248,6 +250,14 @@ quire_status pf_os_sync(const struct pf_os *os) QUIRE_MUST_CHECK;
  * `once`: the system need not keep them. Counts. Any thread. */
 quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
                          uint64_t off, bool once) QUIRE_MUST_CHECK;
+
+/* The unit of what is read past the system's cache. */
+#define PF_DIRECT_ALIGN 4096u
+
+/* The same past the system's cache, into an aligned `buf`: whole units, among
+ * them the `nbytes` at `off`. */
+quire_status pf_read_direct(struct pf_file *file, void *buf, size_t nbytes,
+                            uint64_t off) QUIRE_MUST_CHECK;
 
 /* Have a range read ahead, if the I/O table can. Any thread. */
 void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes);

@@ -55,6 +55,9 @@ void pf_soon_read(struct pf_file *file, struct pf_soon *soon)
     uint64_t from = 0;
     uint64_t to = 0;
 
+    /* Past the system's cache nothing can be read into it. */
+    if (file->direct.handle != NULL)
+        soon->n = 0;
     pf_soon_sort(soon);
     for (unsigned i = 0; i < soon->n; i++) {
         uint64_t off = soon->range[i].off;

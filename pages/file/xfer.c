@@ -178,6 +178,37 @@ quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
     return QUIRE_OK;
 }
 
+quire_status pf_read_direct(struct pf_file *file, void *buf, size_t nbytes,
+                            uint64_t off)
+{
+    const struct pf_os *os = &file->direct;
+    uint64_t from = off - off % PF_DIRECT_ALIGN;
+    size_t want = ra_round_up((size_t)(off - from) + nbytes, PF_DIRECT_ALIGN);
+    size_t done = 0;
+
+    while (done < want) {
+        ssize_t n = os->io->pread(os->io->ctx, os->handle,
+                                  (uint8_t *)buf + done, want - done,
+                                  from + done);
+        int err = pf_os_verdict(n, want - done);
+
+        if (err != 0)
+            return pf_xfer_fail(os, err, "read", from + done);
+        if (n < 0)
+            continue;
+        /* Going on within a unit is not allowed. */
+        if ((size_t)n < PF_DIRECT_ALIGN)
+            break;
+        done += (size_t)n - (size_t)n % PF_DIRECT_ALIGN;
+    }
+    pf_count(&file->read_bytes, done);
+    if (from + done >= off + nbytes)
+        return QUIRE_OK;
+    /* The file's end, or a table that moves little at a time: the other handle
+     * tells. */
+    return pf_read_all(file, (uint8_t *)buf + (off - from), nbytes, off, true);
+}
+
 void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes)
 {
     const struct quire_io *io = file->os.io;
