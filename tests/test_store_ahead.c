@@ -230,6 +230,24 @@ static void test_scan_reads_ahead(void **state)
     }
 }
 
+/* Verification reads each revision's pages in the order of its tree: told of,
+ * too, but for what is above the leaves and the records. */
+static void test_verify_reads_ahead(void **state)
+{
+    struct quire_verify_report rep = { .size = sizeof(rep) };
+    struct world w;
+
+    (void)state;
+    world_init(&w, QUIRE_BUDGET_MIN);
+    CHECK_OK(quire_verify(w.db, NULL, NULL, &rep));
+    print_message("%llu of %llu reads told, %llu calls\n",
+                  (unsigned long long)seen.told, (unsigned long long)seen.reads,
+                  (unsigned long long)seen.asked);
+    CHECK(seen.told > rep.pages * 9 / 10);
+    CHECK(seen.asked < seen.told / 2);
+    world_fini(&w);
+}
+
 /* Gets of all kinds, and seeks with a few steps behind them. */
 static void test_gets_read_nothing_ahead(void **state)
 {
@@ -456,6 +474,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scan_reads_ahead),
+        cmocka_unit_test(test_verify_reads_ahead),
         cmocka_unit_test(test_gets_read_nothing_ahead),
         cmocka_unit_test(test_cached_scan_asks_nothing),
         cmocka_unit_test(test_window_follows_use),

@@ -11,6 +11,9 @@
  */
 #include "txlog/tx_impl.h"
 
+/* Pages that are read ahead of the walk, twice as many at most. */
+#define WALK_AHEAD 32u
+
 struct walk {
     struct quire *db;
     void (*fault)(void *arg, const struct quire_fault *f);
@@ -123,6 +126,30 @@ out:
 typedef quire_status (*record_fn)(struct walk *w, const struct pg_image *img,
                                   unsigned slot);
 
+/* The walk has come to child `i` of `img`: have those read ahead that follow
+ * the next WALK_AHEAD, at first these too. */
+static void walk_ahead(struct walk *w, const struct pg_image *img, unsigned i)
+{
+    unsigned from = i == 0 ? 0 : i + WALK_AHEAD;
+    struct pf_soon soon;
+
+    if (i % WALK_AHEAD != 0)
+        return;
+    soon.n = 0;
+    for (unsigned at = from; at < img->n && at < i + 2 * WALK_AHEAD; at++) {
+        struct quire_val val;
+        struct pg_ref child;
+
+        pg_image_value(img, at, &val);
+        if (pg_ref_decode(val.data, val.size, &child) != QUIRE_OK ||
+            child.intent || child.birth != w->rev)
+            continue;
+        if (!pf_soon_add(&soon, &child))
+            break;
+    }
+    pf_soon_read(w->db->file, &soon);
+}
+
 /* Walk what revision w->rev wrote at and below `ref`, the child in `slot` of
  * `parent`. The depth is its level, which falls: the loader sees to it. */
 static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
@@ -161,6 +188,7 @@ static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
                 goto out;
             continue;
         }
+        walk_ahead(w, img, i);
         pg_image_value(img, i, &val);
         rc = pg_ref_decode(val.data, val.size, &child);
         if (rc != QUIRE_OK) {
