@@ -32,6 +32,7 @@ struct bench_setup {
     uint64_t raw_bytes; /* of the records */
     size_t value_bytes; /* of each value */
     bool durable;       /* commits wait for the disk */
+    bool direct;        /* quire: QUIRE_DIRECT */
 };
 
 /* Checks the records that an engine hands over one by one. */

@@ -34,6 +34,7 @@
 #define ROUNDS_MAX 99
 #define RECORDS_LEAST 256u /* as many as a chunk of gets */
 #define RECORDS_DEFAULT 1000000u
+#define BATCH_DEFAULT 20000u
 #define LIMIT_MARGIN ((uint64_t)24 << 20) /* what is not charged to a budget */
 #define COLUMNS (BENCH_LATENCY | BENCH_RSS | BENCH_DISK | BENCH_WRITTEN)
 
@@ -59,11 +60,13 @@ static const char help[] =
     "  --value-bytes N 16 to 2048\n"
     "  --order WHAT    how the store is loaded for what is not a fill: random\n"
     "                  or sequential (random)\n"
+    "  --batch N       records of a transaction then (20000)\n"
     "  --threads N     1 to 64 (default: each case's own)\n"
     "  --seconds N     time of a measurement, 0.001 to 60 (0.3)\n"
     "  --rounds N      measurements of which the median counts (7)\n"
     "  --memory SIZE   the cache's (default: four times the data, at least\n"
     "                  1G; of ltm-: an eighth of the data, at least 8M)\n"
+    "  --direct        quire loads pages past the system's cache\n"
     "  --dir DIR       where the stores are made, on the disk to be measured\n"
     "                  (default: TMPDIR, or /tmp)\n"
     "  --keep          leave them there, and take up those of the last time\n"
@@ -90,12 +93,14 @@ struct plan {
     const char *dir;
     uint64_t records;
     uint64_t value_bytes;
+    uint64_t batch;   /* records of a transaction when a store is loaded */
     uint64_t threads; /* 0: each case's own */
     uint64_t ms;
     uint64_t rounds;
     uint64_t memory;
     uint64_t limit;   /* a measuring process's */
     uint64_t data_fd; /* ditto */
+    bool direct;
     bool peers;
     bool keep;
     bool json;
@@ -228,6 +233,7 @@ static void child_exec(const struct state *s, const struct child *c,
                        uint64_t memory, uint64_t limit, bool preload)
 {
     char opt[6][64];
+    const char *direct = s->p.direct ? "--direct" : NULL;
     char *dir;
     int fd;
 
@@ -245,7 +251,7 @@ static void child_exec(const struct state *s, const struct child *c,
              (unsigned long long)memory);
     snprintf(opt[3], sizeof(opt[3]), "--limit=%llu", (unsigned long long)limit);
     execl("/proc/self/exe", "quire", "bench", "store", opt[0], opt[1], opt[2],
-          opt[3], dir, (char *)NULL);
+          opt[3], dir, direct, (char *)NULL);
     _exit(EXIT_FAILED);
 }
 
@@ -361,9 +367,10 @@ static int stamp(const struct state *s, char *text, size_t cap)
 {
     return snprintf(text, cap,
                     "keys %s\nrecords %llu\nvalues %s %llu\n"
-                    "order %s\n",
+                    "order %s by %llu\n",
                     s->p.keys, (unsigned long long)s->data.n, s->p.values,
-                    (unsigned long long)s->p.value_bytes, s->p.order);
+                    (unsigned long long)s->p.value_bytes, s->p.order,
+                    (unsigned long long)s->p.batch);
 }
 
 static bool stamp_fits(const struct state *s, const struct child *c)
@@ -465,7 +472,8 @@ static int child_ready(struct state *s, struct child *c,
         return -1;
     if (bc->kind == KIND_FILL || c->loaded)
         return 0;
-    snprintf(order, sizeof(order), "load %s", s->p.order);
+    snprintf(order, sizeof(order), "load %s %llu", s->p.order,
+             (unsigned long long)s->p.batch);
     if (child_ask(s, c, "loading", order, NULL) != 0)
         return -1;
     c->loaded = true;
@@ -721,7 +729,8 @@ static int work(const struct plan *p)
 {
     struct bench_setup setup = { .dir = p->dir,
                                  .memory = p->memory,
-                                 .limit = p->limit };
+                                 .limit = p->limit,
+                                 .direct = p->direct };
     struct bench_data d = { 0 };
     int status = EXIT_FAILED;
 
@@ -743,6 +752,7 @@ int bench_store(int argc, char **argv)
                               .values = "half",
                               .order = "random",
                               .records = 0,
+                              .batch = BATCH_DEFAULT,
                               .ms = 300,
                               .rounds = 7 } };
     struct plan *p = &s.p;
@@ -755,10 +765,12 @@ int bench_store(int argc, char **argv)
         { "--values", OPTION_TEXT, &p->values, NULL },
         { "--value-bytes", OPTION_COUNT, &p->value_bytes, NULL },
         { "--order", OPTION_TEXT, &p->order, NULL },
+        { "--batch", OPTION_COUNT, &p->batch, NULL },
         { "--threads", OPTION_COUNT, &p->threads, NULL },
         { "--seconds", OPTION_TIME, &p->ms, NULL },
         { "--rounds", OPTION_COUNT, &p->rounds, NULL },
         { "--memory", OPTION_SIZE, &p->memory, NULL },
+        { "--direct", OPTION_FLAG, &p->direct, NULL },
         { "--dir", OPTION_TEXT, &p->dir, NULL },
         { "--keep", OPTION_FLAG, &p->keep, NULL },
         { "--json", OPTION_FLAG, &p->json, NULL },
@@ -797,7 +809,7 @@ int bench_store(int argc, char **argv)
     if ((p->records != 0 && p->records < RECORDS_LEAST) ||
         p->value_bytes < BENCH_VALUE_MIN || p->value_bytes > BENCH_VALUE_MAX ||
         p->threads > BENCH_THREADS_MAX || p->ms == 0 || p->ms > 60000 ||
-        p->rounds == 0 || p->rounds > ROUNDS_MAX ||
+        p->rounds == 0 || p->rounds > ROUNDS_MAX || p->batch == 0 ||
         (p->memory != 0 && p->memory < QUIRE_BUDGET_MIN))
         return say_usage("bench store", "an option is out of its range");
     return plan_and_print(&s, plain, ltm);

@@ -5,7 +5,8 @@
  *
  * They talk in lines. The planner writes
  *
- *     load random|sequential         put all records into the engine's store
+ *     load random|sequential N       put all records into the engine's store,
+ *                                    N in a transaction
  *     run CASE THREADS MILLISECONDS  measure
  *     quit                           close and end
  *

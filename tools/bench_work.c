@@ -32,7 +32,6 @@
 
 #define CHUNK 256        /* gets between two looks at the time */
 #define BATCH 1000       /* records of a transaction that fills */
-#define LOAD_BATCH 20000 /* the same, when it isn't measured */
 #define RECORDS_MAX 1000 /* of a measured transaction */
 #define SLICES_MAX 65536 /* that are remembered */
 
@@ -841,15 +840,15 @@ static int run_case(struct work *w, const char *name, unsigned threads,
     return run_threads(w, c, threads, ms, v);
 }
 
-static int load(struct work *w, bool random)
+static int load(struct work *w, bool random, size_t batch)
 {
     struct worker *one = calloc(1, sizeof(*one));
     int rc = -1;
 
     if (one != NULL && open_store(w, "store", false) == 0 &&
         ((w->e->cannot & BENCH_NO_FILL) ||
-         (fill(w, random, LOAD_BATCH, one) == 0 &&
-          w->e->settle(w->db, true) == 0 && check_all(w) == 0)))
+         (fill(w, random, batch, one) == 0 && w->e->settle(w->db, true) == 0 &&
+          check_all(w) == 0)))
         rc = 0;
     free(one);
     return rc;
@@ -863,9 +862,10 @@ static int obey(struct work *w, const char *line)
     char what[32];
     unsigned threads;
     unsigned long long ms;
+    unsigned long long batch;
 
-    if (sscanf(line, "load %31s", what) == 1) {
-        if (load(w, strcmp(what, "random") == 0) != 0)
+    if (sscanf(line, "load %31s %llu", what, &batch) == 2) {
+        if (load(w, strcmp(what, "random") == 0, (size_t)batch) != 0)
             return -1;
         printf("ok\n");
     } else if (sscanf(line, "run %31s %u %llu", what, &threads, &ms) == 3) {

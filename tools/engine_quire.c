@@ -29,6 +29,7 @@ static int failed(const char *what, quire_status rc)
 static int open_store(const struct bench_setup *s, void **to)
 {
     struct quire_options opt = { .size = sizeof(opt),
+                                 .flags = s->direct ? QUIRE_DIRECT : 0,
                                  .budget_bytes = s->memory };
     struct db *db = calloc(1, sizeof(*db));
     char path[4096];
