@@ -242,7 +242,8 @@ struct quire_io {
     int (*remove)(void *ctx, const char *path);
     /* Make the directory entry of `path` durable (fsync of its directory). */
     int (*sync_dir)(void *ctx, const char *path);
-    /* Optional, from here on: NULL, and the library does without. */
+    /* Optional, from here on: NULL, and the library does without. Who copies a
+     * table and replaces its `ctx` or pread() replaces these, or clears them. */
     /* As pread(), of bytes that the library caches itself: what the system has
      * not cached yet, it need not. NULL: pread() is called. */
     ssize_t (*pread_once)(void *ctx, void *file, void *buf, size_t nbytes,

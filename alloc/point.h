@@ -78,6 +78,8 @@
     X(PF_FILE_OPEN, "pages/file/open", IO) \
     X(PF_FILE_LOCK, "pages/file/lock", LOCKED) \
     X(PF_FILE_DIRECT, "pages/file/direct", IO) \
+    X(PF_FILE_PAST, "pages/file/past", NOTHING) \
+    X(PF_PAST_LOCK, "pages/past/lock", NOTHING) \
     X(PF_RECORD_SEGMENT, "pages/record/segment", MEMORY) \
     X(PF_RECOVER_SEGMENTS, "pages/recover/segments", MEMORY) \
     X(PF_OUT_TABLE, "pages/out/table", MEMORY) \

@@ -256,7 +256,7 @@ quire_status rig_commit(struct rig *rig, const struct rig_plan *plan)
         rc = rig_root(rig, plan, refs, &rec.catalogue);
     free(refs);
     if (rc == QUIRE_OK)
-        rc = pf_batch_commit(rig->file, &rec);
+        rc = pf_batch_commit(rig->file, &rec, false);
     if (rc != QUIRE_OK) {
         pf_batch_abort(rig->file);
         pf_ahead_abort(rig->file);

@@ -135,7 +135,7 @@ static void test_block_sizes(void **state)
         rec.rev = 3;
         rec.durable_through = 2;
         rec.dead = ref;
-        CHECK_OK(pf_batch_commit(rig.file, &rec));
+        CHECK_OK(pf_batch_commit(rig.file, &rec, false));
         free(body);
         rig_reopen(&rig, 3);
         CHECK_EQ(rig.last.dead.id, ref.id);
@@ -409,7 +409,7 @@ static void test_too_many_spans(void **state)
         memset(&rec, 0, sizeof(rec));
         rec.rev = 1;
         CHECK_OK(pf_batch_begin(rig.file, 0));
-        CHECK_OK(pf_batch_commit(rig.file, &rec));
+        CHECK_OK(pf_batch_commit(rig.file, &rec, false));
         CHECK_EQ(rec.span.off, PF_STREAM_MIN);
     }
     rig_reopen(&rig, 1);
@@ -565,6 +565,8 @@ static void test_random_work(void **state)
     g->inner = &rig.fault.io;
     g->io = rig.fault.io;
     g->io.ctx = g;
+    g->io.pread_once = NULL;
+    g->io.read_ahead = NULL;
     g->io.open = guard_open;
     g->io.pread = guard_pread;
     g->io.pwritev = guard_pwritev;

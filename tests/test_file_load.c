@@ -78,7 +78,7 @@ static void make_chain_of(struct rig *rig, struct chain *ch, size_t len,
     memset(&rec, 0, sizeof(rec));
     rec.rev = rig->last.rev + 1;
     rec.catalogue = ch->ref[0];
-    CHECK_OK(pf_batch_commit(rig->file, &rec));
+    CHECK_OK(pf_batch_commit(rig->file, &rec, false));
 
     for (unsigned i = 1; i < 3; i++) {
         CHECK_OK(pf_load(rig->file, ch->ref[i - 1].id, &ch->ref[i - 1], &page));
@@ -93,7 +93,7 @@ static void make_chain_of(struct rig *rig, struct chain *ch, size_t len,
         memset(&rec, 0, sizeof(rec));
         rec.rev = rig->last.rev + 1 + i;
         rec.catalogue = ch->ref[i];
-        CHECK_OK(pf_batch_commit(rig->file, &rec));
+        CHECK_OK(pf_batch_commit(rig->file, &rec, false));
     }
     rig->last = rec;
 }

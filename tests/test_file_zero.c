@@ -282,6 +282,8 @@ static void test_threads_share_the_file(void **state)
     w.inner = &rig.fault.io;
     w.io = rig.fault.io;
     w.io.ctx = &w;
+    w.io.pread_once = NULL;
+    w.io.read_ahead = NULL;
     w.io.open = watch_open;
     w.io.pread = watch_pread;
     w.io.pwritev = watch_pwritev;

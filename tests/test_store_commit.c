@@ -152,6 +152,8 @@ static void gate_init(struct gate *g, const struct quire_io *inner)
     g->inner = inner;
     g->io = *inner;
     g->io.ctx = g;
+    g->io.pread_once = NULL;
+    g->io.read_ahead = NULL;
     g->io.open = gate_open;
     g->io.pread = gate_pread;
     g->io.pwritev = gate_pwritev;

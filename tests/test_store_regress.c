@@ -400,7 +400,7 @@ static void forge_store(struct rig *rig, enum forgery what)
             root.id = UINT64_MAX;
         forge_catalogue(rig, &root, &rec.catalogue);
     }
-    CHECK_OK(pf_batch_commit(rig->file, &rec));
+    CHECK_OK(pf_batch_commit(rig->file, &rec, false));
     CHECK_OK(pf_sync(rig->file));
     rig_close(rig);
 }
@@ -481,7 +481,7 @@ static void test_forged_tower(void **state)
     for (unsigned level = 1; level < 12; level++)
         forge_inner(&rig, 20, &root);
     forge_catalogue(&rig, &root, &rec.catalogue);
-    CHECK_OK(pf_batch_commit(rig.file, &rec));
+    CHECK_OK(pf_batch_commit(rig.file, &rec, false));
     CHECK_OK(pf_sync(rig.file));
     rig_close(&rig);
     opt.io = &rig.fault.io;

@@ -343,7 +343,7 @@ static quire_status write_commit(struct quire_txn *txn, bool synced,
     rec.catalogue = txn->catalogue.root;
     rec.system = txn->system.root;
     pages_of(db, &rec);
-    rc = pf_batch_commit(db->file, &rec);
+    rc = pf_batch_commit(db->file, &rec, synced && tx_writer_alone(db));
     in_batch = false;
     if (rc != QUIRE_OK)
         goto out;

@@ -208,6 +208,9 @@ quire_status tx_begin(struct quire *db, bool write, uint64_t timeout_ms,
 /* A thread uses a write transaction: it will not be allowed to wait for another
  * one's turn. */
 void tx_writer_touch(struct quire *db);
+
+/* Does nobody wait for the turn, which the caller has? */
+bool tx_writer_alone(struct quire *db);
 /* Give back what the transaction holds, and the turn to write; then the handle.
  * Between the two its handle is an ended one, but the store can't be closed. */
 void tx_release(struct quire_txn *txn);

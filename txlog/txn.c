@@ -161,6 +161,16 @@ static quire_status writer_enter(struct quire *db, uint64_t timeout_ms)
     return rc;
 }
 
+bool tx_writer_alone(struct quire *db)
+{
+    bool alone;
+
+    ra_mutex_lock(&db->writer_lock);
+    alone = db->writer_first == NULL;
+    ra_mutex_unlock(&db->writer_lock);
+    return alone;
+}
+
 static void writer_leave(struct quire *db)
 {
     struct tx_waiter *w;

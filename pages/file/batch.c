@@ -256,7 +256,7 @@ static void pf_batch_kill(struct pf_file *file)
         return;
     pf_zero_claim(file, file->batch_off,
                   file->batch_off + file->geo.block_bytes);
-    rc = pf_os_zero(&file->os, file->geo.block_bytes, file->batch_off);
+    rc = pf_os_zero(&file->os, NULL, file->geo.block_bytes, file->batch_off);
     if (rc == QUIRE_OK)
         rc = pf_sync(file);
     else if (rc != QUIRE_NOSPACE)
@@ -277,13 +277,15 @@ static quire_status pf_batch_record_first(struct pf_file *file)
 
     pf_out_pad(file, block);
     front = file->out_len - block;
-    rc = pf_write_all(file, file->out + front, block, file->out_off + front);
+    rc = pf_write_all(file, file->out + front, block, file->out_off + front,
+                      false);
     if (rc == QUIRE_OK)
         rc = pf_os_sync(&file->os);
     return rc == QUIRE_OK ? pf_out_flush(file) : rc;
 }
 
-quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
+quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec,
+                             bool now)
 {
     bool moved = file->batch_off == file->last.next_span.off;
     uint64_t len;
@@ -298,9 +300,11 @@ quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec)
         pf_batch_abort(file);
         return rc;
     }
+    file->batch_now = now;
     rc = ra_broken(RA_BROKEN_RECORD_FIRST) ? pf_batch_record_first(file)
                                            : pf_out_flush(file);
     file->batch_open = false;
+    file->batch_now = false;
     if (rc == QUIRE_NOSPACE) {
         char detail[256];
 

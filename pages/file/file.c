@@ -105,7 +105,7 @@ static quire_status pf_create_fill(const struct pf_env *env,
     if (rc != QUIRE_OK)
         return rc;
     pf_create_image(&full, time_us, seg);
-    rc = pf_os_write(os, seg, nbytes, 0);
+    rc = pf_os_write(os, NULL, seg, nbytes, 0);
     ra_seg_free(env->pool, seg);
     if (rc == QUIRE_OK)
         rc = pf_os_sync(os);
@@ -296,6 +296,8 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
         rc = pf_super_find(f);
     if (rc == QUIRE_OK && env->direct)
         rc = pf_open_direct(f);
+    if (rc == QUIRE_OK && !rdonly)
+        pf_past_open(f);
     if (rc != QUIRE_OK) {
         pf_file_close(f);
         return rc;
@@ -323,6 +325,7 @@ void pf_file_close(struct pf_file *file)
     sys = ra_pool_sys(file->env.pool);
     pf_zero_stop(file);
     pf_out_free(file);
+    pf_past_close(file);
     if (file->direct.handle != NULL)
         file->os.io->close(file->os.io->ctx, file->direct.handle);
     if (file->os.handle != NULL)

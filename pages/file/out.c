@@ -17,7 +17,7 @@
 
 /* Bytes of each list of spans; one more for a next_span in the record. */
 #define PF_SPANS_BYTES ((PF_SPANS_MAX + 1) * sizeof(struct pf_span))
-/* The hash state is at the table's start, which is a page's: it wants 64. */
+/* The hash state lies behind whole blocks: it wants 64. */
 #define PF_HASH_BYTES 1024u
 
 static_assert(sizeof(XXH3_state_t) <= PF_HASH_BYTES, "the hash state fits");
@@ -37,10 +37,11 @@ quire_status pf_out_alloc(struct pf_file *file)
     p = table;
     file->table = table;
     file->table_bytes = nbytes;
-    file->hash = table;
-    file->txn_spans = (struct pf_span *)(p + PF_HASH_BYTES);
+    file->out = p; /* aligned, as writes past the system's cache want it */
+    p += cap;
+    file->hash = (void *)p;
+    file->txn_spans = (struct pf_span *)(void *)(p + PF_HASH_BYTES);
     file->free_spans = file->txn_spans + PF_SPANS_MAX + 1;
-    file->out = p + PF_HASH_BYTES + 2 * PF_SPANS_BYTES;
     file->out_cap = cap;
     return QUIRE_OK;
 }
@@ -62,18 +63,20 @@ void pf_out_begin(struct pf_file *file, uint64_t off)
 /* Write the first `nbytes`, whole blocks, and move the rest to the front. */
 static quire_status pf_out_write(struct pf_file *file, size_t nbytes)
 {
+    bool past = false;
     quire_status rc;
 
     QUIRE_ASSERT(nbytes % file->geo.block_bytes == 0);
     if (nbytes == 0)
         return QUIRE_OK;
     if (file->batch_open) {
+        past = file->batch_now && !file->batch_written && pf_past_wanted(file);
         file->batch_written = true;
         pf_zero_claim(file, file->out_off, file->out_off + nbytes);
     } else {
         file->ahead_unsynced = true;
     }
-    rc = pf_write_all(file, file->out, nbytes, file->out_off);
+    rc = pf_write_all(file, file->out, nbytes, file->out_off, past);
     if (rc != QUIRE_OK)
         return rc;
     memmove(file->out, file->out + nbytes, file->out_len - nbytes);

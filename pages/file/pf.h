@@ -216,15 +216,16 @@ quire_status pf_batch_add(struct pf_file *file, struct pg_frag_in *in,
                           struct pg_ref *ref) QUIRE_MUST_CHECK;
 
 /*
- * Complete `rec`, append it, write the batch. Does not sync.
+ * Complete `rec`, append it, write the batch. Does not sync; `now`: the caller
+ * will, at once, and no other writer waits.
  *
  * Returns: QUIRE_OK; NOSPACE: the range is burned, the log goes on in the next
  *          span under a raised incarnation; POISONED, IO: the record was never
  *          written, the transaction is gone; UNDECIDED: the write failed
  *          otherwise. After IO and UNDECIDED the file is poisoned.
  */
-quire_status pf_batch_commit(struct pf_file *file,
-                             struct pf_record *rec) QUIRE_MUST_CHECK;
+quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec,
+                             bool now) QUIRE_MUST_CHECK;
 
 /* Give a begun batch up; what of it was written is burned as above. */
 void pf_batch_abort(struct pf_file *file);

@@ -103,11 +103,16 @@ struct pf_file {
     struct pf_os os;
     struct pf_os direct; /* for loads, past the system's cache; handle NULL:
                             they go through it */
+    struct pf_os past;   /* for writes past it; handle NULL: likewise */
     struct pf_geometry geo;
     bool rdonly;
-    struct pc_cache *cache; /* set once, before the first pin */
+    struct pc_cache *cache;    /* set once, before the first pin */
+    _Atomic bool past_refused; /* the file system has no such writes */
 
     /* writer; immutable for a read-only file */
+    bool past_off;         /* not wanted: what is written is read again */
+    uint64_t past_read;    /* read_bytes and ... */
+    uint64_t past_written; /* ... written_bytes when that was settled */
     struct pf_super super; /* the newest one */
     unsigned super_slot;   /* 0 or 1: where it is */
     quire_rev super_other; /* revision named by the other slot, or 0 */
@@ -146,6 +151,7 @@ struct pf_file {
     /* writer: the open batch */
     bool batch_open;
     bool batch_written; /* a part of it was handed to the system */
+    bool batch_now;     /* it will be synced as soon as it is written */
     struct pf_span batch_span;
     struct pf_span batch_next; /* what its record will name as next_span */
     uint64_t batch_off;        /* bytes: where it begins */
@@ -237,12 +243,14 @@ quire_status pf_os_fail(const struct pf_os *os, int err, const char *what);
 quire_status pf_os_read(const struct pf_os *os, void *buf, size_t nbytes,
                         uint64_t off, size_t *got) QUIRE_MUST_CHECK;
 
-/* Write all of `buf`; or `nbytes` zeros. Returns QUIRE_OK; NOSPACE, PERM, IO:
- * any part may have been written. */
-quire_status pf_os_write(const struct pf_os *os, const void *buf, size_t nbytes,
+/* Write all of `buf`; or `nbytes` zeros. With `past`, past the system's cache by
+ * that file's handle, as far as that can be had. Returns QUIRE_OK; NOSPACE,
+ * PERM, IO: any part may have been written. */
+quire_status pf_os_write(const struct pf_os *os, struct pf_file *past,
+                         const void *buf, size_t nbytes,
                          uint64_t off) QUIRE_MUST_CHECK;
-quire_status pf_os_zero(const struct pf_os *os, size_t nbytes,
-                        uint64_t off) QUIRE_MUST_CHECK;
+quire_status pf_os_zero(const struct pf_os *os, struct pf_file *past,
+                        size_t nbytes, uint64_t off) QUIRE_MUST_CHECK;
 
 quire_status pf_os_sync(const struct pf_os *os) QUIRE_MUST_CHECK;
 
@@ -262,10 +270,25 @@ quire_status pf_read_direct(struct pf_file *file, void *buf, size_t nbytes,
 /* Have a range read ahead, if the I/O table can. Any thread. */
 void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes);
 
-/* Write to the store. Counts. Returns QUIRE_OK; NOSPACE; IO: the store is
+/* ---- writing past the system's cache (past.c) ---- */
+
+/* Open `past`, if it can be had. */
+void pf_past_open(struct pf_file *file);
+void pf_past_close(struct pf_file *file);
+
+/* One call of pwritev() past the system's cache; false: not to be had for this,
+ * and nothing was done. */
+bool pf_past_pwritev(struct pf_file *file, const struct iovec *iov, int niov,
+                     uint64_t off, ssize_t *n);
+
+/* Is it the better way for a short batch that will be synced at once? The
+ * writer asks. */
+bool pf_past_wanted(struct pf_file *file);
+
+/* Write to the store, past the system's cache if `past`. Counts. Returns QUIRE_OK; NOSPACE; IO: the store is
  * poisoned from now on (PF-5); POISONED: it was. */
 quire_status pf_write_all(struct pf_file *file, const void *buf, size_t nbytes,
-                          uint64_t off) QUIRE_MUST_CHECK;
+                          uint64_t off, bool past) QUIRE_MUST_CHECK;
 
 /* From now on nothing is written; `why` is logged the first time. */
 void pf_poison(struct pf_file *file, const char *why);

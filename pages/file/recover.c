@@ -385,7 +385,7 @@ static quire_status pf_rewrite_batch(struct pf_scan *scan,
         if (rc != QUIRE_OK)
             return rc;
         memset(scan->win + got, 0, n - got);
-        rc = pf_write_all(file, scan->win, n, off);
+        rc = pf_write_all(file, scan->win, n, off, false);
         if (rc != QUIRE_OK)
             return rc;
         off += n;

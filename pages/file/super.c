@@ -261,7 +261,7 @@ static quire_status pf_super_put(struct pf_file *file,
 
     pf_super_encode(super, buf);
     rc = pf_write_all(file, buf, sizeof(buf),
-                      (uint64_t)slot * file->geo.block_bytes);
+                      (uint64_t)slot * file->geo.block_bytes, false);
     if (rc == QUIRE_OK)
         file->super_sync = pf_sync_next(file);
     return rc;

@@ -14,7 +14,7 @@
 /* Zeros are written as many references to this. */
 #define PF_ZERO_BYTES 4096u
 #define PF_ZERO_IOVS 64
-static const uint8_t pf_zero_bytes[PF_ZERO_BYTES];
+static const _Alignas(PF_ZERO_BYTES) uint8_t pf_zero_bytes[PF_ZERO_BYTES];
 
 static_assert(PF_BLOCK_MIN % PF_ZERO_BYTES == 0, "zeros come in whole blocks");
 
@@ -100,8 +100,18 @@ quire_status pf_os_read(const struct pf_os *os, void *buf, size_t nbytes,
     return pf_os_read_by(os, os->io->pread, buf, nbytes, off, got);
 }
 
-quire_status pf_os_write(const struct pf_os *os, const void *buf, size_t nbytes,
-                         uint64_t off)
+static ssize_t pf_os_pwritev(const struct pf_os *os, struct pf_file *past,
+                             const struct iovec *iov, int niov, uint64_t off)
+{
+    ssize_t n;
+
+    if (past != NULL && pf_past_pwritev(past, iov, niov, off, &n))
+        return n;
+    return os->io->pwritev(os->io->ctx, os->handle, iov, niov, off);
+}
+
+quire_status pf_os_write(const struct pf_os *os, struct pf_file *past,
+                         const void *buf, size_t nbytes, uint64_t off)
 {
     size_t done = 0;
 
@@ -110,8 +120,7 @@ quire_status pf_os_write(const struct pf_os *os, const void *buf, size_t nbytes,
             .iov_base = (uint8_t *)(uintptr_t)buf + done,
             .iov_len = nbytes - done,
         };
-        ssize_t n = os->io->pwritev(os->io->ctx, os->handle, &iov, 1,
-                                    off + done);
+        ssize_t n = pf_os_pwritev(os, past, &iov, 1, off + done);
         int err = n == 0 ? EIO : pf_os_verdict(n, nbytes - done);
 
         if (err != 0)
@@ -122,7 +131,8 @@ quire_status pf_os_write(const struct pf_os *os, const void *buf, size_t nbytes,
     return QUIRE_OK;
 }
 
-quire_status pf_os_zero(const struct pf_os *os, size_t nbytes, uint64_t off)
+quire_status pf_os_zero(const struct pf_os *os, struct pf_file *past,
+                        size_t nbytes, uint64_t off)
 {
     size_t done = 0;
 
@@ -138,7 +148,7 @@ quire_status pf_os_zero(const struct pf_os *os, size_t nbytes, uint64_t off)
             iov[niov].iov_len = ra_min_u64(PF_ZERO_BYTES, nbytes - done - want);
             want += iov[niov++].iov_len;
         }
-        n = os->io->pwritev(os->io->ctx, os->handle, iov, niov, off + done);
+        n = pf_os_pwritev(os, past, iov, niov, off + done);
         err = n == 0 ? EIO : pf_os_verdict(n, want);
         if (err != 0)
             return pf_xfer_fail(os, err, "write zeros", off + done);
@@ -218,13 +228,13 @@ void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes)
 }
 
 quire_status pf_write_all(struct pf_file *file, const void *buf, size_t nbytes,
-                          uint64_t off)
+                          uint64_t off, bool past)
 {
     quire_status rc;
 
     if (pf_file_poisoned(file))
         return pf_refuse_poisoned(file);
-    rc = pf_os_write(&file->os, buf, nbytes, off);
+    rc = pf_os_write(&file->os, past ? file : NULL, buf, nbytes, off);
     if (rc == QUIRE_OK) {
         pf_count(&file->written_bytes, nbytes);
     } else if (rc != QUIRE_NOSPACE) {

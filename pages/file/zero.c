@@ -74,7 +74,7 @@ static quire_status pf_zero_write(struct pf_file *file, uint64_t from,
 
     if (pf_file_poisoned(file))
         return pf_refuse_poisoned(file);
-    rc = pf_os_zero(&file->os, to - from, from);
+    rc = pf_os_zero(&file->os, file, to - from, from);
     pf_zero_written(file);
     if (rc == QUIRE_OK)
         rc = pf_sync(file); /* poisons when it fails */
