@@ -315,6 +315,7 @@ typedef enum quire_versioning {
 #define QUIRE_WINDOW_MAX 16u                      /* fragments */
 #define QUIRE_NAME_MAX 255u                       /* bytes of a tree's name */
 #define QUIRE_VALUE_MAX ((uint64_t)1 << 30)       /* bytes of a value */
+#define QUIRE_LABEL_MAX 255u                      /* bytes of a label */
 
 struct quire_options {
     size_t size;    /* sizeof(struct quire_options) */
@@ -597,6 +598,8 @@ struct quire_tree_stat {
     /* chains[n]: pages that are read from n fragments; [0]: pages that the
      * transaction has changed and not written. */
     uint64_t chains[QUIRE_WINDOW_MAX + 1];
+    uint64_t label_bytes; /* the labels of its leaves take in memory, beside
+                             leaf_bytes */
 };
 
 /*
@@ -631,7 +634,7 @@ QUIRE_API quire_status quire_tree_get_meta(struct quire_txn *txn,
 #define QUIRE_KEY_MAX(page_bytes) ((size_t)(page_bytes) / 8)
 
 /*
- * Store `val` under `key`, replacing what was there. Both are copied; either
+ * Store `val` under `key`, replacing what was there, a label too. Both are copied; either
  * may be empty and hold any bytes, but neither may point to what quire_get() or
  * a cursor of the same transaction has returned: this is their next call. Keys are ordered bytewise, a prefix before
  * what it is a prefix of.
@@ -705,6 +708,50 @@ QUIRE_API quire_status quire_read(struct quire_txn *txn,
                                   const struct quire_val *key, uint64_t off,
                                   void *buf, size_t cap,
                                   uint64_t *size) QUIRE_MUST_CHECK;
+
+/*
+ * A record may carry a *label*: a short byte string of the application's own, of 1
+ * to QUIRE_LABEL_MAX bytes, beside its value: a type, a time, who wrote it. It
+ * is versioned with the record: each revision has the label that was committed
+ * in it, and a savepoint, an abort or a delete treats both alike. Records
+ * without a label pay nothing for it, in memory or in the file.
+ *
+ * A record is replaced as a whole: quire_put() and every other call that stores
+ * a value leave it without a label, but for quire_put_labeled(); an empty label
+ * is no label.
+ */
+
+/* As quire_put(), with a label. It is copied, and may not point to what the
+ * transaction has returned. Returns also TOOBIG for a label that is too long. */
+QUIRE_API quire_status quire_put_labeled(struct quire_txn *txn,
+                                         struct quire_tree *tree,
+                                         const struct quire_val *key,
+                                         const struct quire_val *val,
+                                         const struct quire_val *label,
+                                         unsigned flags) QUIRE_MUST_CHECK;
+
+/*
+ * Give the record of `key` another label, or none if it is empty; its value,
+ * of whatever length, stays and is not copied but for what stands in the leaf.
+ *
+ * Returns: QUIRE_OK; NOTFOUND: there is no such record; TOOBIG; else as
+ *          quire_put().
+ */
+QUIRE_API quire_status quire_set_label(
+    struct quire_txn *txn, struct quire_tree *tree, const struct quire_val *key,
+    const struct quire_val *label) QUIRE_MUST_CHECK;
+
+/*
+ * Copy up to `cap` bytes of the label of `key` into `buf`; QUIRE_LABEL_MAX are
+ * always enough. *size is its length, 0 when the record has none. Takes no pin.
+ *
+ * Returns: QUIRE_OK; NOTFOUND: there is no such record; NOMEM, IO, CORRUPT.
+ */
+QUIRE_API quire_status quire_get_label(struct quire_txn *txn,
+                                       struct quire_tree *tree,
+                                       const struct quire_val *key, void *buf,
+                                       size_t cap,
+                                       size_t *size) QUIRE_MUST_CHECK;
 
 /* One look-up of quire_get_many(). */
 struct quire_lookup {
@@ -892,6 +939,12 @@ QUIRE_API quire_status quire_cursor_prev(struct quire_cursor *cur)
 QUIRE_API quire_status quire_cursor_get(struct quire_cursor *cur,
                                         struct quire_val *key,
                                         struct quire_val *val) QUIRE_MUST_CHECK;
+
+/* The label of the record under the cursor, without a copy; size 0: it has none.
+ * Valid as with quire_cursor_get(). Returns QUIRE_OK; NOTFOUND, as there;
+ * NOMEM, IO, CORRUPT. */
+QUIRE_API quire_status quire_cursor_get_label(
+    struct quire_cursor *cur, struct quire_val *label) QUIRE_MUST_CHECK;
 
 /* A record of quire_cursor_next_many(). */
 struct quire_record {

@@ -119,6 +119,7 @@
     X(TR_GONE_SEGMENT, "tree/gone/segment", NOTHING) \
     X(TR_CACHE_SEGMENT, "tree/cache/segment", NOTHING) \
     X(TR_CACHE_HAND_OVER, "tree/cache/hand-over", NOTHING) \
+    X(TR_CACHE_LABELS, "tree/cache/labels", NOTHING) \
     X(TR_CACHE_INSERT, "tree/cache/insert", NOTHING) \
     /* transactions: handles, values, the catalogue, batches */ \
     X(TX_STORE_HANDLE, "txlog/store/handle", MEMORY) \

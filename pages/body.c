@@ -36,7 +36,8 @@ size_t pg_body_bound(const struct pg_image *img, enum pg_form form)
     if (form != PG_FORM_DELTA)
         len = ra_round_up(len + img->lower_len + img->upper_len, PG_REC_ALIGN);
     if (form == PG_FORM_WHOLE)
-        return len + pg_live_bytes(img);
+        return len + pg_live_bytes(img) +
+               (pg_is_work(img) ? 0 : pg_label_bytes(img));
     for (unsigned i = 0; i < img->n; i++) {
         if (!selected(img, i, form))
             continue;
@@ -54,7 +55,9 @@ size_t pg_body_encode(const struct pg_image *img, enum pg_form form, void *buf,
     size_t lower_len = delta ? 0 : img->lower_len;
     size_t upper_len = delta ? 0 : img->upper_len;
     bool no_upper = delta || (img->flags & PG_IMAGE_UPPER_INF) != 0;
-    size_t recs, end = PG_BODY_HEADER + lower_len + upper_len;
+    size_t recs, size, end = PG_BODY_HEADER + lower_len + upper_len;
+    struct quire_val label = { NULL, 0 };
+    bool labeled = (img->flags & PG_IMAGE_LABELED) != 0;
     uint32_t n = 0;
     struct pg_rec rec;
 
@@ -72,10 +75,18 @@ size_t pg_body_encode(const struct pg_image *img, enum pg_form form, void *buf,
         if (!selected(img, i, form))
             continue;
         pg_rec_trim(img, i, &rec);
+        if (QUIRE_UNLIKELY(labeled)) {
+            pg_image_label(img, i, &label);
+            rec.size = (uint32_t)pg_rec_bytes_labeled(rec.suffix_len,
+                                                      rec.val_len, label.size);
+        }
         if (rec.size > cap - end)
             return 0;
-        end += pg_rec_write(p + end, rec.entry, NULL, 0, rec.suffix,
+        size = pg_rec_write(p + end, rec.entry, NULL, 0, rec.suffix,
                             rec.suffix_len, rec.val, rec.val_len);
+        if (QUIRE_UNLIKELY(label.size != 0))
+            size = pg_rec_add_label(p + end, &label);
+        end += size;
         n++;
     }
     ra_put_le32(p, n);

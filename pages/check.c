@@ -1,6 +1,6 @@
 /*
- * check.c - every invariant of an image, one after the other (PG-1 to PG-8 in
- * README.md).
+ * check.c - every invariant of an image, one after the other (PG-1 to PG-8, PG-14
+ * to PG-17 in README.md).
  *
  * It believes nothing but the address and `cap`: the bounds are established
  * before anything inside them is read, so that tests may run it over images
@@ -19,7 +19,7 @@ static bool part_ok(size_t off, size_t nbytes, size_t align, size_t *end)
     return true;
 }
 
-/* PG-16: the checksums of a settled image are behind its records. */
+/* PG-17: the checksums of a settled image are behind its records. */
 static bool settled_sums_ok(const struct pg_image *img)
 {
     return img->sums_off == ra_round_up(img->used, sizeof(uint64_t)) &&
@@ -42,8 +42,8 @@ static bool parts_ok(const struct pg_image *img)
         img->ghost_bytes > img->cap - img->used)
         return false;
     if (!pg_is_work(img) && !pg_is_settled(img)) {
-        pg_layout_aged(img->kind, img->nchain, aged, img->lower_len,
-                       img->upper_len, img->n, &lay);
+        pg_layout_flags(img->kind, img->nchain, img->flags, img->lower_len,
+                        img->upper_len, img->n, &lay);
         return img->sums_off == lay.sums && img->lower_off == lay.lower &&
                img->upper_off == lay.upper && img->heads_off == lay.heads &&
                img->children_off == lay.children &&
@@ -139,6 +139,10 @@ static bool slots_ok(const struct pg_image *img)
             return false;
         if (!work && !pg_is_settled(img) && off != img->recs_off + recs_len)
             return false;
+        if ((*rec.start & PG_REC_LABEL) != 0 &&
+            (!work || img->kind != PG_LEAF ||
+             (img->flags & PG_IMAGE_LABELED) == 0))
+            return false;
         if (pg_heads(img)[i] != pg_head(rec.suffix, rec.suffix_len))
             return false;
         if (img->fps_off != 0 &&
@@ -224,7 +228,7 @@ bool pg_check_image(const struct pg_image *img)
         return false;
     if (pg_is_work(img))
         return !pg_is_settled(img);
-    if (pg_is_settled(img)) /* PG-16 */
+    if (pg_is_settled(img)) /* PG-17 */
         return img->kind == PG_LEAF && img->ntomb == 0 &&
                (img->ages_off != 0) == ((img->flags & PG_IMAGE_AGED) != 0) &&
                (img->flags &
@@ -232,8 +236,9 @@ bool pg_check_image(const struct pg_image *img)
 
     /* PG-8: a committed image has nothing that it could do without. */
     if (img->slot_cap != img->n || img->garbage != 0 || img->ntomb != 0 ||
-        (img->flags & ~(PG_IMAGE_UPPER_INF | PG_IMAGE_AGED)) != 0 ||
-        !ghosts_ok(img))
+        (img->flags &
+         ~(PG_IMAGE_UPPER_INF | PG_IMAGE_AGED | PG_IMAGE_LABELED)) != 0 ||
+        !ghosts_ok(img) || !pg_check_labels(img))
         return false;
     if (img->kind == PG_LEAF)
         return true;

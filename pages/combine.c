@@ -22,6 +22,9 @@
  * each entry is from (PG-14), and of a DIFFERENTIAL one the tombstones of keys
  * that the whole page has (PG-15), since the next fragment must say so again.
  *
+ * Labels stand in the records of bodies. They are taken out into the label memory
+ * (label.c) on the way, so a page that has some is never copied in one piece.
+ *
  * Whoever made the bytes may know how to make checksums. So the lengths are
  * checked against the bytes that are there, counts against what they imply,
  * and the image's length against `cap` before anything is written.
@@ -58,7 +61,8 @@ struct combine {
     const struct pg_ref *ref;
     const struct pg_frag *frags;
     size_t key_max;
-    pg_id at; /* the fragment being looked at */
+    void *labels; /* label memory to be made; NULL: there will be none */
+    pg_id at;     /* the fragment being looked at */
 };
 
 static quire_status bad(const struct combine *c, const char *what)
@@ -235,6 +239,9 @@ static quire_status body_walk(const struct combine *c, const struct body *b,
         rc = value_check(c, &rec, self_contained);
         if (rc != QUIRE_OK)
             return rc;
+        if (QUIRE_UNLIKELY((*rec.start & PG_REC_LABEL) != 0) &&
+            (c->ref->kind != PG_LEAF || build != NULL))
+            return bad(c, "a misplaced label");
         if (build != NULL)
             pg_build_slot(build, build->img->recs_off + (uint32_t)off, &rec);
         off += rec.size;
@@ -413,6 +420,9 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
     size_t nlive = 0;
     size_t recs_len = 0;
     size_t ghosts = 0;
+    size_t nlabels = 0;
+    size_t label_bytes = 0;
+    struct quire_val label;
     uint32_t off;
 
     for (unsigned i = 0; i < n; i++) {
@@ -432,14 +442,24 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
     while (merge_next(&m, &rec)) {
         if (rec.entry != PG_ENTRY_TOMB) {
             nlive++;
+            if (QUIRE_UNLIKELY((*rec.start & PG_REC_LABEL) != 0)) {
+                pg_rec_label(&rec, &label);
+                label_bytes += label.size;
+                nlabels++;
+                rec.size = (uint32_t)pg_rec_bytes(rec.suffix_len, rec.val_len);
+            }
             recs_len += rec.size;
         } else if (is_ghost(c, &m, &rec)) {
             ghosts += rec.size;
         }
     }
+    if (pg_labels_bytes(nlive, nlabels, label_bytes) != c->ref->label_len)
+        return bad(c, "its labels are not what its reference says");
     if (!pg_build_begin(&build, c->ref, c->frags[0].sums, &whole->fences, nlive,
                         recs_len, ghosts, seg, cap))
         return too_long(c);
+    if (nlabels != 0)
+        pg_labels_begin(build.img, (unsigned)nlive, c->labels);
     off = build.img->recs_off;
     merge_begin(&m, bodies, n);
     while (merge_next(&m, &rec)) {
@@ -450,6 +470,15 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
         }
         if (build.ages != NULL)
             build.ages[build.n] = age_of(c, &m);
+        if (QUIRE_UNLIKELY((*rec.start & PG_REC_LABEL) != 0)) {
+            pg_rec_label(&rec, &label);
+            pg_labels_add(build.img, build.n, &label);
+            pg_build_slot(&build, off, &rec);
+            off += (uint32_t)pg_rec_write(pg_at_mut(build.img, off), rec.entry,
+                                          rec.suffix, rec.suffix_len, NULL, 0,
+                                          rec.val, rec.val_len);
+            continue;
+        }
         pg_build_slot(&build, off, &rec);
         memcpy(pg_at_mut(build.img, off), rec.start, rec.size);
         off += rec.size;
@@ -463,10 +492,21 @@ quire_status pg_combine(const struct pg_ref *ref, const struct pg_frag *frags,
                         const struct quire_val *bodies, unsigned n,
                         uint32_t page_bytes, void *seg, size_t cap)
 {
+    return pg_combine_labeled(ref, frags, bodies, n, page_bytes, seg, cap,
+                              NULL);
+}
+
+quire_status pg_combine_labeled(const struct pg_ref *ref,
+                                const struct pg_frag *frags,
+                                const struct quire_val *bodies, unsigned n,
+                                uint32_t page_bytes, void *seg, size_t cap,
+                                void *labels)
+{
     struct combine c = {
         .ref = ref,
         .frags = frags,
         .key_max = pg_key_max(page_bytes),
+        .labels = labels,
     };
     struct body b[PG_CHAIN_MAX + 1];
     quire_status rc;
@@ -476,14 +516,16 @@ quire_status pg_combine(const struct pg_ref *ref, const struct pg_frag *frags,
         return rc;
     if (!pg_kind_slotted(ref->kind))
         return bad(&c, "it is neither leaf nor inner page");
+    if (ref->label_len != 0 && (labels == NULL || ref->kind != PG_LEAF))
+        return bad(&c, "labels where there can be none");
     for (unsigned i = 0; i < n; i++) {
         c.at = frags[i].id;
         rc = body_open(&c, &frags[i], &bodies[i], &b[i]);
         if (rc != QUIRE_OK)
             return rc;
     }
-    rc = n == 1 ? image_whole(&c, &b[0], seg, cap)
-                : image_merged(&c, b, n, seg, cap);
+    rc = n == 1 && ref->label_len == 0 ? image_whole(&c, &b[0], seg, cap)
+                                       : image_merged(&c, b, n, seg, cap);
     if (rc != QUIRE_OK)
         return rc;
     rc = image_check(&c, seg);

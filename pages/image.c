@@ -7,15 +7,15 @@
  *   | header | fences | fps | slots | heads | children | sums | ages | records |
  *   |        | bytes  | u8  | u16   | u32   | 16 bytes | u64  | u8   |         |
  *   +--------+--------+-----+-------+-------+----------+------+------+---------+
- *                                                            ghosts |
- *                                                           --------+
+ *                                                   labels* (8) | ghosts |
+ *                                                  -------------+--------+
  *
  * A committed image has exact arrays and its records in key order; it has
  * fingerprints (leaves), what is to be known of children (inner pages), sums
  * (of the fragments below the newest, which the next delta must name), no ages.
  * A working image has ages and a leaf's fingerprints, none of the others, slack
  * in the arrays, and its records in any order with garbage between them; a
- * settled one is a working leaf that was committed as it was (PG-16).
+ * settled one is a working leaf that was committed as it was (PG-17).
  *
  * All keys of a page begin with the common prefix of its fences, which is
  * stored once, in the lower fence. What follows is the suffix; its first four
@@ -131,13 +131,13 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
     for (; n < max; n++, p += rec.size) {
         struct quire_record *r = &records[n];
 
-        /* records follow one another in key order (PG-8), but for PG-16 */
+        /* records follow one another in key order (PG-8), but for PG-17 */
         if (QUIRE_UNLIKELY(pg_is_settled(img)))
             p = pg_rec_at(img, from + n);
 
         /* A page of the system's ends the processor's own reading ahead. */
         __builtin_prefetch(p + 512);
-        pg_rec_read(p, &rec);
+        pg_rec_read_bare(p, &rec);
         if (QUIRE_UNLIKELY(rec.entry != PG_ENTRY_PLAIN))
             break;
         r->val.data = rec.val;
@@ -396,10 +396,11 @@ size_t pg_fences_prefix(const struct pg_fences *f)
                      f->upper.size);
 }
 
-size_t pg_layout_aged(enum pg_kind kind, unsigned nchain, bool aged,
-                      size_t lower_len, size_t upper_len, size_t n,
-                      struct pg_layout *lay)
+size_t pg_layout_flags(enum pg_kind kind, unsigned nchain, unsigned flags,
+                       size_t lower_len, size_t upper_len, size_t n,
+                       struct pg_layout *lay)
 {
+    bool aged = (flags & PG_IMAGE_AGED) != 0;
     size_t off = sizeof(struct pg_image);
 
     lay->lower = (uint32_t)off;
@@ -428,6 +429,8 @@ size_t pg_layout_aged(enum pg_kind kind, unsigned nchain, bool aged,
     lay->ages = aged ? (uint32_t)off : 0;
     if (aged)
         off += n;
+    if (QUIRE_UNLIKELY((flags & PG_IMAGE_LABELED) != 0))
+        off = ra_round_up(off, 8) + 8; /* the label memory's address */
     off = ra_round_up(off, PG_REC_ALIGN);
     lay->recs = (uint32_t)off;
     return off;
@@ -440,6 +443,7 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
 {
     struct pg_image *img = seg;
     size_t upper_len = fences->has_upper ? fences->upper.size : 0;
+    unsigned flags = ref->fenced ? PG_IMAGE_AGED : 0;
     struct pg_layout lay;
     size_t recs_off;
 
@@ -448,8 +452,10 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     if (cap < sizeof(*img) || n > cap / PG_REC_ALIGN || recs_len > cap ||
         ghosts > cap)
         return false;
-    recs_off = pg_layout_aged(ref->kind, ref->nchain, ref->fenced,
-                              fences->lower.size, upper_len, n, &lay);
+    if (ref->label_len != 0)
+        flags |= PG_IMAGE_LABELED;
+    recs_off = pg_layout_flags(ref->kind, ref->nchain, flags,
+                               fences->lower.size, upper_len, n, &lay);
     if (recs_off > cap || recs_len > cap - recs_off ||
         ghosts > cap - recs_off - recs_len)
         return false;
@@ -458,9 +464,8 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     img->magic = PG_IMAGE_MAGIC;
     img->kind = ref->kind;
     img->level = ref->level;
-    img->flags = fences->has_upper ? 0 : PG_IMAGE_UPPER_INF;
-    if (ref->fenced)
-        img->flags |= PG_IMAGE_AGED;
+    img->flags = (uint8_t)(flags |
+                           (fences->has_upper ? 0 : PG_IMAGE_UPPER_INF));
     img->nchain = ref->nchain;
     img->cap = (uint32_t)cap;
     img->used = (uint32_t)(recs_off + recs_len);
@@ -499,24 +504,35 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
 
 void pg_rec_trim(const struct pg_image *img, unsigned i, struct pg_rec *rec)
 {
-    pg_rec_read(pg_rec_at(img, i), rec);
+    if (img->kind == PG_LEAF) {
+        pg_rec_read(pg_rec_at(img, i), rec);
+        return;
+    }
+    pg_rec_read_bare(pg_rec_at(img, i), rec);
     /* The last byte of a reference is the end of a varint: zero only if all of
      * it is. So most need not be looked through. */
-    if (img->kind == PG_INNER && rec->entry == PG_ENTRY_PLAIN &&
-        rec->val[rec->val_len - 1] == 0) {
+    if (rec->entry == PG_ENTRY_PLAIN && rec->val[rec->val_len - 1] == 0) {
         rec->val_len = (uint32_t)pg_ref_bytes(rec->val);
         rec->size = (uint32_t)pg_rec_bytes(rec->suffix_len, rec->val_len);
     }
 }
 
-/* Bytes of the live records, trimmed. O(1) in leaves. */
-static size_t trimmed_bytes(const struct pg_image *img)
+/* Trimmed, too. O(1) in leaves, but for those with labels. */
+size_t pg_bare_bytes(const struct pg_image *img)
 {
     size_t sum = 0;
     struct pg_rec rec;
 
-    if (img->kind != PG_INNER)
-        return pg_live_bytes(img);
+    if (img->kind != PG_INNER) {
+        sum = pg_live_bytes(img);
+        for (unsigned i = 0; (img->flags & PG_IMAGE_LABELED) != 0 && i < img->n;
+             i++) {
+            pg_rec_read(pg_rec_at(img, i), &rec);
+            if (rec.entry != PG_ENTRY_TOMB)
+                sum -= rec.size - pg_rec_bytes(rec.suffix_len, rec.val_len);
+        }
+        return sum;
+    }
     for (unsigned i = 0; i < img->n; i++) {
         pg_rec_trim(img, i, &rec);
         if (rec.entry != PG_ENTRY_TOMB)
@@ -525,17 +541,24 @@ static size_t trimmed_bytes(const struct pg_image *img)
     return sum;
 }
 
-size_t pg_image_compact_bytes(const struct pg_image *img, unsigned nchain)
+/* Bytes before the records of the committed image that is made of `img`. */
+static size_t recs_begin(const struct pg_image *img, unsigned nchain,
+                         unsigned flags)
 {
     struct pg_layout lay;
 
-    return pg_layout_of(img->kind, nchain, img->lower_len, img->upper_len,
-                        img->n - img->ntomb, &lay) +
-           trimmed_bytes(img);
+    if (pg_label_bytes(img) != 0)
+        flags |= PG_IMAGE_LABELED;
+    return pg_layout_flags(img->kind, nchain, flags, img->lower_len,
+                           img->upper_len, img->n - img->ntomb, &lay);
 }
 
-/* Bytes of the tombstones that stay with the version. */
-static size_t ghosts_of(const struct pg_image *img, unsigned step)
+size_t pg_image_compact_bytes(const struct pg_image *img, unsigned nchain)
+{
+    return recs_begin(img, nchain, 0) + pg_bare_bytes(img);
+}
+
+size_t pg_ghost_bytes(const struct pg_image *img, unsigned step)
 {
     size_t sum = 0;
     struct pg_rec rec;
@@ -554,11 +577,8 @@ static size_t ghosts_of(const struct pg_image *img, unsigned step)
 size_t pg_image_aged_bytes(const struct pg_image *img, unsigned nchain,
                            unsigned step)
 {
-    struct pg_layout lay;
-
-    return pg_layout_aged(img->kind, nchain, true, img->lower_len,
-                          img->upper_len, img->n - img->ntomb, &lay) +
-           trimmed_bytes(img) + ghosts_of(img, step);
+    return recs_begin(img, nchain, PG_IMAGE_AGED) + pg_bare_bytes(img) +
+           pg_ghost_bytes(img, step);
 }
 
 void pg_ages_commit(const struct pg_image *img, const struct pg_ref *ref,
@@ -579,7 +599,7 @@ void pg_ages_commit(const struct pg_image *img, const struct pg_ref *ref,
     }
 }
 
-static void ghosts_compact(const struct pg_image *img, struct pg_build *b)
+void pg_build_ghosts(const struct pg_image *img, struct pg_build *b)
 {
     struct pg_rec rec;
 
@@ -596,7 +616,7 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
 {
     const uint8_t *run = NULL; /* records to be copied in one piece ... */
     size_t run_len = 0;        /* ... bytes of them; they belong before `off` */
-    size_t ghosts = ghosts_of(img, ref->step);
+    size_t ghosts = pg_ghost_bytes(img, ref->step);
     struct pg_fences fences;
     struct pg_build b;
     struct pg_rec rec;
@@ -606,13 +626,13 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
     QUIRE_ASSERT_SLOW(pg_check_image(img));
     pg_fences_of(img, &fences);
     if (!pg_build_begin(&b, ref, sums, &fences, img->n - img->ntomb,
-                        trimmed_bytes(img), ghosts, seg, cap))
+                        pg_bare_bytes(img), ghosts, seg, cap))
         return false;
     off = b.img->recs_off;
     for (unsigned i = 0; i < img->n; i++) {
         uint32_t stored;
 
-        pg_rec_read(pg_rec_at(img, i), &rec);
+        pg_rec_read_bare(pg_rec_at(img, i), &rec);
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
         stored = rec.size;
@@ -635,7 +655,7 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
     if (b.ages != NULL)
         pg_ages_commit(img, ref, b.ages);
     if (ghosts != 0)
-        ghosts_compact(img, &b);
+        pg_build_ghosts(img, &b);
     return true;
 }
 

@@ -91,6 +91,7 @@ struct pg_ref {
     uint32_t stored_len; /* bytes of the newest fragment */
     uint32_t raw_len;    /* bytes of its body, decompressed */
     uint32_t image_len;  /* bytes of the committed image */
+    uint32_t label_len;  /* bytes of its label memory; 0: no labels */
     uint8_t kind;        /* enum pg_kind */
     uint8_t level;       /* 0: leaf */
     uint8_t nchain;      /* 0 .. PG_CHAIN_MAX */
@@ -215,7 +216,10 @@ struct pg_image {
 #define PG_IMAGE_WHOLE 2u     /* working: will be written self-contained */
 #define PG_IMAGE_UPPER_INF 4u /* no upper fence: the rightmost page */
 #define PG_IMAGE_AGED 8u      /* where each entry comes from is known (PG-14) */
-#define PG_IMAGE_SETTLED 16u  /* committed as it was changed (PG-16) */
+#define PG_IMAGE_LABELED \
+    16u                      /* committed leaf: it owns a label memory; working
+                                 one: a record may have a label (PG-16) */
+#define PG_IMAGE_SETTLED 32u /* committed as it was changed (PG-17) */
 
 /* What is known of a slot's entry. All zeros: unchanged, of the newest fragment
  * (or it is not known of which), and the whole page below has the key. */
@@ -375,6 +379,24 @@ void pg_image_bytes(const struct pg_image *img, struct quire_val *bytes);
  * For assertions and tests; O(n). */
 bool pg_check_image(const struct pg_image *img);
 
+/* ---- labels (label.c) ---- */
+
+/*
+ * The label of slot `i` of a leaf, in place; size 0: it has none. In a committed
+ * image it lies in the label memory, else behind the record's value.
+ */
+void pg_image_label(const struct pg_image *img, unsigned i,
+                    struct quire_val *label);
+
+/* The label memory that the image owns, a segment of its own that is given back
+ * with it; NULL: it has none. */
+void *pg_image_labels(const struct pg_image *img);
+
+/* Bytes of the label memory of the committed image made from the working image
+ * `img`, or of that which a committed one has. 0, in O(1), where no record was
+ * given a label. */
+size_t pg_label_bytes(const struct pg_image *img);
+
 /* ---- working images ---- */
 
 /* Bytes that a committed image of the live entries of `img` needs, with no
@@ -383,8 +405,12 @@ bool pg_check_image(const struct pg_image *img);
 size_t pg_work_content(const struct pg_image *img);
 
 /* Most bytes that one more entry adds to the above: the whole key, and what
- * an inner page has beside its slot, are counted. */
+ * an inner page has beside its slot, are counted. A label counts as bytes of
+ * the value: PG_LABEL_ROOM(). */
 size_t pg_entry_bytes(size_t key_len, size_t val_len);
+
+/* What a label of `len` bytes takes behind a value. */
+#define PG_LABEL_ROOM(len) ((len) == 0 ? (size_t)0 : (size_t)1 + (len))
 
 /* An empty working image, WHOLE, in `seg` of `cap` bytes; `upper` NULL: none.
  * false when `cap` is too small. The fences are copied. */
@@ -413,6 +439,13 @@ size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len);
 bool pg_work_put(struct pg_image *img, const struct quire_val *key,
                  const struct quire_val *val, enum pg_entry entry,
                  bool *existed) QUIRE_MUST_CHECK;
+
+/* The same with a label of 0 to QUIRE_LABEL_MAX bytes, which is not in `img`
+ * either; pg_work_put() takes away the one that is there. */
+bool pg_work_put_labeled(struct pg_image *img, const struct quire_val *key,
+                         const struct quire_val *val,
+                         const struct quire_val *label, enum pg_entry entry,
+                         bool *existed) QUIRE_MUST_CHECK;
 
 /* Would a put of a value of `val_len` bytes replace a live entry, in its place?
  * It then needs no room, and the page does not grow. */
@@ -466,11 +499,17 @@ size_t pg_image_aged_bytes(const struct pg_image *img, unsigned nchain,
                            unsigned step);
 bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
                       const uint64_t *sums, void *seg, size_t cap);
+/* The same for a version that may have labels: ref->label_len is what
+ * pg_label_bytes() says, and `labels` has room for so many bytes (NULL if 0). The
+ * image owns `labels` when this has succeeded. */
+bool pg_image_compact_labeled(const struct pg_image *img,
+                              const struct pg_ref *ref, const uint64_t *sums,
+                              void *seg, size_t cap, void *labels);
 
 /*
  * Make of a working image the committed one of the version that `ref` names,
- * where it lies: nothing is copied, and it keeps its slack (PG-16). Leaves
- * without tombstones only, and with room for `sums` behind the records. false:
+ * where it lies: nothing is copied, and it keeps its slack (PG-17). Leaves
+ * without tombstones and labels only, and with room for `sums` behind the records. false:
  * it is as it was, and pg_image_compact() serves.
  */
 bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
@@ -488,6 +527,7 @@ struct pg_frag_in {
     uint64_t count; /* becomes ref->count */
     uint32_t nentries;
     uint32_t image_len; /* becomes ref->image_len */
+    uint32_t label_len; /* becomes ref->label_len; not in the fragment */
     uint8_t nchain;     /* links below; 0 if self-contained */
     bool fenced;        /* becomes ref->fenced */
     uint8_t step;       /* becomes ref->step */
@@ -580,6 +620,14 @@ quire_status pg_combine(const struct pg_ref *ref, const struct pg_frag *frags,
                         const struct quire_val *bodies, unsigned n,
                         uint32_t page_bytes, void *seg,
                         size_t cap) QUIRE_MUST_CHECK;
+/* The same for a version that may have labels: `labels` has room for
+ * ref->label_len bytes (NULL if 0), and belongs to the image if this returns
+ * QUIRE_OK. */
+quire_status pg_combine_labeled(const struct pg_ref *ref,
+                                const struct pg_frag *frags,
+                                const struct quire_val *bodies, unsigned n,
+                                uint32_t page_bytes, void *seg, size_t cap,
+                                void *labels) QUIRE_MUST_CHECK;
 
 /* The image of an overflow, ovindex or dead page: header and plain bytes. The
  * bytes may already be in their place, pg_image_plain_bytes(0) into `seg`. */

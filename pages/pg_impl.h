@@ -5,7 +5,11 @@
  * A record is the same in images and in fragment bodies (PG-3):
  *
  *     control | varint suffix length | varint value length | suffix | value |
+ *     u8 label length, label, if the control byte says so |
  *     zeros to a multiple of 4
+ *
+ * The label stands last, so that only who asks for the size of a record, or for
+ * its label, need know of it. Records of committed images have none (PG-16).
  *
  * There are two ways to read one. pg_rec_read() believes it: for images, which
  * were checked when they were built. pg_rec_parse() does not: for bodies.
@@ -21,6 +25,7 @@
 #define PG_IMAGE_MAGIC 0x496d6751u /* "QgmI" */
 #define PG_REC_ALIGN 4u            /* bytes; slots are offsets / 4 */
 #define PG_REC_ENTRY 3u            /* control byte: enum pg_entry */
+#define PG_REC_LABEL 4u            /* control byte: a label follows the value */
 
 /* Bytes of a working image's slot: a leaf's fingerprint, offset, head, age. */
 #define PG_WORK_SLOT 8u
@@ -162,6 +167,15 @@ static inline size_t pg_rec_bytes(size_t suffix_len, size_t val_len)
                        PG_REC_ALIGN);
 }
 
+static inline size_t pg_rec_bytes_labeled(size_t suffix_len, size_t val_len,
+                                          size_t label_len)
+{
+    return ra_round_up(1 + pg_varint_bytes(suffix_len) +
+                           pg_varint_bytes(val_len) + suffix_len + val_len +
+                           PG_LABEL_ROOM(label_len),
+                       PG_REC_ALIGN);
+}
+
 /* A varint known to be good and below 2^21. */
 static inline uint32_t pg_len_read(const uint8_t **p)
 {
@@ -177,7 +191,8 @@ static inline uint32_t pg_len_read(const uint8_t **p)
     return v;
 }
 
-static inline void pg_rec_read(const uint8_t *p, struct pg_rec *rec)
+/* Of a committed image, where records have no labels. */
+static inline void pg_rec_read_bare(const uint8_t *p, struct pg_rec *rec)
 {
     rec->start = p;
     rec->entry = (enum pg_entry)(*p++ & PG_REC_ENTRY);
@@ -189,6 +204,28 @@ static inline void pg_rec_read(const uint8_t *p, struct pg_rec *rec)
         (size_t)(rec->val + rec->val_len - rec->start), PG_REC_ALIGN);
 }
 
+static inline void pg_rec_read(const uint8_t *p, struct pg_rec *rec)
+{
+    pg_rec_read_bare(p, rec);
+    if (QUIRE_UNLIKELY((*p & PG_REC_LABEL) != 0))
+        rec->size = (uint32_t)ra_round_up(
+            (size_t)(rec->val + rec->val_len - p) + 1 + rec->val[rec->val_len],
+            PG_REC_ALIGN);
+}
+
+/* The label that stands in the record itself. */
+static inline void pg_rec_label(const struct pg_rec *rec,
+                                struct quire_val *label)
+{
+    bool has = (*rec->start & PG_REC_LABEL) != 0;
+
+    label->data = has ? rec->val + rec->val_len + 1 : NULL;
+    label->size = has ? rec->val[rec->val_len] : 0;
+}
+
+/* As pg_rec_parse(), for a control byte of more than PG_ENTRY_OVERFLOW. */
+size_t pg_rec_parse_labeled(const uint8_t *p, size_t avail, struct pg_rec *rec);
+
 /* Read a record from untrusted bytes, `avail` of them. Returns its size, 0
  * when it is not one. */
 static inline size_t pg_rec_parse(const uint8_t *p, size_t avail,
@@ -197,8 +234,10 @@ static inline size_t pg_rec_parse(const uint8_t *p, size_t avail,
     uint64_t slen, vlen;
     size_t off = 1, n, end, size;
 
-    if (avail < PG_REC_ALIGN || p[0] > PG_ENTRY_OVERFLOW)
+    if (avail < PG_REC_ALIGN)
         return 0;
+    if (QUIRE_UNLIKELY(p[0] > PG_ENTRY_OVERFLOW))
+        return pg_rec_parse_labeled(p, avail, rec);
     if (QUIRE_LIKELY(p[1] < 0x80 && p[2] < 0x80)) {
         slen = p[1];
         vlen = p[2];
@@ -235,6 +274,11 @@ static inline size_t pg_rec_parse(const uint8_t *p, size_t avail,
 size_t pg_rec_write(uint8_t *to, enum pg_entry entry, const void *s1,
                     size_t s1_len, const void *s2, size_t s2_len,
                     const void *val, size_t val_len);
+
+/* Put a label of 1 to QUIRE_LABEL_MAX bytes behind the value of the record at
+ * `to`, which has none; it does not lie in the record. Returns the record's size
+ * now. */
+size_t pg_rec_add_label(uint8_t *to, const struct quire_val *label);
 
 /* ---- reading images ---- */
 
@@ -273,7 +317,7 @@ static inline bool pg_is_work(const struct pg_image *img)
     return (img->flags & PG_IMAGE_WORK) != 0;
 }
 
-/* A committed image that was a working one (PG-16). */
+/* A committed image that was a working one (PG-17). */
 static inline bool pg_is_settled(const struct pg_image *img)
 {
     return (img->flags & PG_IMAGE_SETTLED) != 0;
@@ -337,16 +381,17 @@ struct pg_layout {
 };
 
 /* Where the parts of a committed image are; returns where its records begin,
- * so that its length is that plus the bytes of the records. */
-size_t pg_layout_aged(enum pg_kind kind, unsigned nchain, bool aged,
-                      size_t lower_len, size_t upper_len, size_t n,
-                      struct pg_layout *lay);
+ * so that its length is that plus the bytes of the records. Of `flags` AGED and
+ * LABELED matter. */
+size_t pg_layout_flags(enum pg_kind kind, unsigned nchain, unsigned flags,
+                       size_t lower_len, size_t upper_len, size_t n,
+                       struct pg_layout *lay);
 
 static inline size_t pg_layout_of(enum pg_kind kind, unsigned nchain,
                                   size_t lower_len, size_t upper_len, size_t n,
                                   struct pg_layout *lay)
 {
-    return pg_layout_aged(kind, nchain, false, lower_len, upper_len, n, lay);
+    return pg_layout_flags(kind, nchain, 0, lower_len, upper_len, n, lay);
 }
 
 /* The ages of the live entries of a working image as the fenced version `ref`
@@ -403,6 +448,46 @@ static inline void pg_build_slot(struct pg_build *b, uint32_t off,
     }
     b->n++;
 }
+
+/* The tombstones that a working image's commit puts behind the records
+ * (image.c). */
+void pg_build_ghosts(const struct pg_image *img, struct pg_build *b);
+/* Bytes of these, and of the live records, labels left out. */
+size_t pg_ghost_bytes(const struct pg_image *img, unsigned step);
+size_t pg_bare_bytes(const struct pg_image *img);
+
+/* ---- label memories (label.c) ---- */
+
+/*
+ * A segment of its own: offsets of the labels of all slots, then the labels in
+ * the order of their slots, each behind a byte that is its length.
+ */
+struct pg_labels {
+    uint32_t magic;
+    uint32_t n;       /* slots, as the image has */
+    uint32_t len;     /* bytes of it all */
+    uint32_t nlabels; /* of the slots, with a label; not 0 */
+    uint32_t off[];   /* [n] bytes from the start; 0: no label */
+};
+
+#define PG_LABELS_MAGIC 0x626c6751u /* "Qglb" */
+
+/* Bytes of a label memory. */
+static inline size_t pg_labels_bytes(size_t n, size_t nlabels, size_t bytes)
+{
+    return nlabels == 0 ? 0
+                        : sizeof(struct pg_labels) + n * sizeof(uint32_t) +
+                              nlabels + bytes;
+}
+
+/* Begin one for `n` slots in `seg`, and let `img`, whose layout is LABELED, own
+ * it; then add the labels by ascending slot. There is room. */
+void pg_labels_begin(struct pg_image *img, unsigned n, void *seg);
+void pg_labels_add(const struct pg_image *img, unsigned i,
+                   const struct quire_val *label);
+
+/* Is it what the image says? (PG-16) */
+bool pg_check_labels(const struct pg_image *img);
 
 /* ---- bodies (body.c has the layout) ---- */
 

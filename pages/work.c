@@ -166,7 +166,7 @@ static void work_append(struct pg_image *img, enum pg_entry entry,
                  img->cap - img->used);
     pg_rec_write(pg_at_mut(img, img->used), entry, s1, s1_len, s2, s2_len, val,
                  val_len);
-    pg_rec_read(pg_at(img, img->used), &rec);
+    pg_rec_read_bare(pg_at(img, img->used), &rec);
     heads_mut(img)[i] = pg_head(rec.suffix, rec.suffix_len);
     slots_mut(img)[i] = (uint16_t)(img->used / PG_REC_ALIGN);
     ages_mut(img)[i] = changed;
@@ -181,7 +181,40 @@ static void work_append(struct pg_image *img, enum pg_entry entry,
     img->n++;
 }
 
+/* The same with a label (size 0: none). */
+static inline void work_append_labeled(struct pg_image *img,
+                                       enum pg_entry entry, const uint8_t *s1,
+                                       size_t s1_len, const uint8_t *s2,
+                                       size_t s2_len, const uint8_t *val,
+                                       size_t val_len, bool changed,
+                                       const struct quire_val *label)
+{
+    uint32_t off = img->used;
+
+    work_append(img, entry, s1, s1_len, s2, s2_len, val, val_len, changed);
+    if (label->size == 0)
+        return;
+    img->used = off + (uint32_t)pg_rec_add_label(pg_at_mut(img, off), label);
+    img->flags |= PG_IMAGE_LABELED;
+    QUIRE_ASSERT(img->used <= img->cap);
+}
+
 /* ---- sizes ---- */
+
+/* Bytes that the labels of a committed image take when it is changed and they
+ * stand in its records, with so much padding each. */
+static size_t committed_labels(const struct pg_image *img, size_t pad)
+{
+    const struct pg_labels *labels;
+
+    if (QUIRE_LIKELY((img->flags & PG_IMAGE_LABELED) == 0))
+        return 0;
+    labels = pg_image_labels(img);
+    if (labels == NULL)
+        return 0;
+    return labels->len - sizeof(*labels) - labels->n * sizeof(labels->off[0]) +
+           labels->nlabels * pad;
+}
 
 size_t pg_work_content(const struct pg_image *img)
 {
@@ -189,7 +222,7 @@ size_t pg_work_content(const struct pg_image *img)
 
     return pg_layout_of(img->kind, 0, img->lower_len, img->upper_len,
                         img->n - img->ntomb, &lay) +
-           pg_live_bytes(img);
+           pg_live_bytes(img) + committed_labels(img, 0);
 }
 
 size_t pg_entry_bytes(size_t key_len, size_t val_len)
@@ -201,7 +234,7 @@ size_t pg_entry_bytes(size_t key_len, size_t val_len)
 size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len)
 {
     size_t recs_len = src->used - src->recs_off - src->garbage +
-                      src->ghost_bytes;
+                      src->ghost_bytes + committed_labels(src, 3);
     size_t n = src->n + src->nghosts;
     size_t mean = rec_mean(n, recs_len);
     size_t rec = pg_rec_bytes(key_len, val_len);
@@ -279,12 +312,15 @@ static void ghosts_append(struct pg_image *img, const struct pg_image *src,
 bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
 {
     size_t recs_len = src->used - src->recs_off - src->garbage +
-                      src->ghost_bytes;
+                      src->ghost_bytes + committed_labels(src, 3);
     bool work = pg_is_work(src);
+    bool labeled = (src->flags & PG_IMAGE_LABELED) != 0;
+    bool moves = labeled && !work;         /* labels, into the records */
     bool aged = src->nchain == 0 && !work; /* all is in the whole page */
     uint32_t ghost = 0;
     struct pg_fences fences;
     struct pg_image *img;
+    struct quire_val label = { NULL, 0 };
     struct pg_rec rec;
 
     QUIRE_ASSERT_SLOW(pg_check_image(src));
@@ -293,16 +329,20 @@ bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
                      src->n + src->nghosts, recs_len);
     if (img == NULL)
         return false;
-    img->flags |= src->flags & (PG_IMAGE_WHOLE | PG_IMAGE_AGED);
+    img->flags |= src->flags &
+                  (PG_IMAGE_WHOLE | PG_IMAGE_AGED | PG_IMAGE_LABELED);
     if (aged)
         img->flags |= PG_IMAGE_AGED;
-    if (src->garbage == 0 && src->nghosts == 0)
+    if (src->garbage == 0 && src->nghosts == 0 && !moves)
         copy_records(img, src);
     for (unsigned i = img->n; i < src->n; i++) {
         pg_rec_read(pg_rec_at(src, i), &rec);
         ghosts_append(img, src, &ghost, &rec);
-        work_append(img, rec.entry, NULL, 0, rec.suffix, rec.suffix_len,
-                    rec.val, rec.val_len, work && pg_is_changed(src, i));
+        if (labeled)
+            pg_image_label(src, i, &label);
+        work_append_labeled(img, rec.entry, NULL, 0, rec.suffix, rec.suffix_len,
+                            rec.val, rec.val_len, work && pg_is_changed(src, i),
+                            &label);
         if (src->ages_off != 0)
             ages_mut(img)[img->n - 1] = pg_ages(src)[i];
     }
@@ -344,6 +384,8 @@ static void resuffix(const struct pg_image *src, const struct pg_rec *rec,
 static void live_count(const struct pg_image *src, unsigned from, unsigned to,
                        uint32_t prefix_len, size_t *n, size_t *recs_len)
 {
+    bool labeled = (src->flags & PG_IMAGE_LABELED) != 0;
+    struct quire_val label = { NULL, 0 };
     struct resuffix s;
     struct pg_rec rec;
 
@@ -352,14 +394,19 @@ static void live_count(const struct pg_image *src, unsigned from, unsigned to,
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
         resuffix(src, &rec, prefix_len, &s);
+        if (labeled)
+            pg_image_label(src, i, &label);
         *n += 1;
-        *recs_len += pg_rec_bytes(s.s1_len + s.s2_len, rec.val_len);
+        *recs_len += pg_rec_bytes_labeled(s.s1_len + s.s2_len, rec.val_len,
+                                          label.size);
     }
 }
 
 static void live_append(struct pg_image *img, const struct pg_image *src,
                         unsigned from, unsigned to)
 {
+    bool labeled = (src->flags & PG_IMAGE_LABELED) != 0;
+    struct quire_val label = { NULL, 0 };
     struct resuffix s;
     struct pg_rec rec;
 
@@ -368,8 +415,10 @@ static void live_append(struct pg_image *img, const struct pg_image *src,
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
         resuffix(src, &rec, img->prefix_len, &s);
-        work_append(img, rec.entry, s.s1, s.s1_len, s.s2, s.s2_len, rec.val,
-                    rec.val_len, true);
+        if (labeled)
+            pg_image_label(src, i, &label);
+        work_append_labeled(img, rec.entry, s.s1, s.s1_len, s.s2, s.s2_len,
+                            rec.val, rec.val_len, true, &label);
     }
 }
 
@@ -424,7 +473,8 @@ bool pg_work_merge(const struct pg_image *left, const struct pg_image *right,
 /* ---- changing ---- */
 
 /* Make room for a slot at `i`; there is some. */
-static void slot_insert(struct pg_image *img, unsigned i)
+static inline __attribute__((always_inline)) void slot_insert(
+    struct pg_image *img, unsigned i)
 {
     uint32_t *heads = heads_mut(img);
     uint16_t *slots = slots_mut(img);
@@ -458,13 +508,17 @@ static void slot_remove(struct pg_image *img, unsigned i)
     img->n--;
 }
 
-bool pg_work_put(struct pg_image *img, const struct quire_val *key,
-                 const struct quire_val *val, enum pg_entry entry,
-                 bool *existed)
+/* What both kinds of put do; inlined into them, so that the one without a label
+ * has no trace of it. */
+static inline __attribute__((always_inline)) bool put_record(
+    struct pg_image *img, const struct quire_val *key,
+    const struct quire_val *val, const struct quire_val *label,
+    enum pg_entry entry, bool *existed)
 {
+    size_t label_len = label == NULL ? 0 : label->size;
     const uint8_t *suffix = key->data;
     size_t suffix_len = key->size - img->prefix_len;
-    size_t size = pg_rec_bytes(suffix_len, val->size);
+    size_t size = pg_rec_bytes_labeled(suffix_len, val->size, label_len);
     bool found;
     bool live = false;
     unsigned i = pg_image_seek(img, key->data, key->size, &found);
@@ -501,6 +555,10 @@ bool pg_work_put(struct pg_image *img, const struct quire_val *key,
     }
     pg_rec_write(pg_at_mut(img, off), entry, NULL, 0, suffix, suffix_len,
                  val->data, val->size);
+    if (label_len != 0) {
+        pg_rec_add_label(pg_at_mut(img, off), label);
+        img->flags |= PG_IMAGE_LABELED;
+    }
     slots_mut(img)[i] = (uint16_t)(off / PG_REC_ALIGN);
     if (off == img->used)
         img->used += (uint32_t)size;
@@ -522,6 +580,22 @@ bool pg_work_replaces(const struct pg_image *img, const struct quire_val *key,
     pg_rec_read(pg_rec_at(img, i), &rec);
     return rec.entry != PG_ENTRY_TOMB &&
            pg_rec_bytes(rec.suffix_len, val_len) <= rec.size;
+}
+
+bool pg_work_put(struct pg_image *img, const struct quire_val *key,
+                 const struct quire_val *val, enum pg_entry entry,
+                 bool *existed)
+{
+    return put_record(img, key, val, NULL, entry, existed);
+}
+
+bool pg_work_put_labeled(struct pg_image *img, const struct quire_val *key,
+                         const struct quire_val *val,
+                         const struct quire_val *label, enum pg_entry entry,
+                         bool *existed)
+{
+    QUIRE_ASSERT(img->kind == PG_LEAF || label->size == 0);
+    return put_record(img, key, val, label, entry, existed);
 }
 
 void pg_work_del(struct pg_image *img, unsigned i)
@@ -580,6 +654,7 @@ bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
     QUIRE_ASSERT(pg_is_work(img));
     QUIRE_ASSERT(ref->kind == img->kind && ref->level == img->level);
     if (img->kind != PG_LEAF || img->ntomb != 0 ||
+        (img->flags & PG_IMAGE_LABELED) != 0 ||
         sums_off + ref->nchain * sizeof(uint64_t) > img->cap)
         return false;
     img->flags &= PG_IMAGE_UPPER_INF;

@@ -91,11 +91,28 @@ static void model_set(struct change *c, const char *name,
 static void do_put(struct change *c)
 {
     const char *name = pick_tree(c);
+    uint8_t text[QUIRE_LABEL_MAX];
+    struct quire_val label = { text, gen_label(c->rand, text) };
     struct change_key key;
+    struct quire_val val;
 
     gen(c, &key);
-    CHECK_OK(twin_put_gen(c->twin, name, key.bytes, key.val.size, pick_len(c),
-                          c->rand));
+    val = twin_gen_val(c->twin, pick_len(c), c->rand);
+    CHECK_OK(twin_put_labeled(c->twin, name, &key.val, &val,
+                              label.size == 0 ? NULL : &label, 0));
+}
+
+/* Another label, or none. */
+static void do_label(struct change *c)
+{
+    const char *name = pick_tree(c);
+    uint8_t text[QUIRE_LABEL_MAX];
+    struct quire_val label = { text, gen_label(c->rand, text) };
+    struct change_key key;
+    bool exists = pick_rec(c, name, &key) != NULL;
+
+    CHECK_STATUS(twin_set_label(c->twin, name, &key.val, &label),
+                 exists ? QUIRE_OK : QUIRE_NOTFOUND);
 }
 
 static void do_del(struct change *c)
@@ -405,8 +422,10 @@ static void do_some(struct change *c, unsigned n)
             do_stream(c);
             break;
         default:
-            if (below(c, 10) < 7)
+            if (below(c, 10) < 6)
                 do_put(c);
+            else if (below(c, 4) == 0)
+                do_label(c);
             else
                 do_del(c);
         }

@@ -34,10 +34,14 @@ int model_cmp(const void *a, size_t alen, const void *b, size_t blen)
 
 /* ---- records, trees, snapshots ---- */
 
+static const struct quire_val no_label = { NULL, 0 };
+
 static struct model_rec *model_rec_create(const struct quire_val *key,
-                                          const struct quire_val *val)
+                                          const struct quire_val *val,
+                                          const struct quire_val *label)
 {
-    struct model_rec *r = malloc(sizeof(*r) + key->size + val->size);
+    struct model_rec *r = malloc(sizeof(*r) + key->size + val->size +
+                                 label->size);
 
     CHECK(r != NULL);
     r->refs = 1;
@@ -47,6 +51,9 @@ static struct model_rec *model_rec_create(const struct quire_val *key,
         memcpy(r->bytes, key->data, key->size);
     if (val->size > 0)
         memcpy(r->bytes + key->size, val->data, val->size);
+    r->label_len = label->size;
+    if (label->size > 0)
+        memcpy(r->bytes + key->size + val->size, label->data, label->size);
     return r;
 }
 
@@ -265,8 +272,34 @@ const struct model_rec *model_find(const struct model_tree *t, const void *key,
 bool model_put(struct model *m, const char *tree, const struct quire_val *key,
                const struct quire_val *val)
 {
+    return model_put_labeled(m, tree, key, val, &no_label);
+}
+
+bool model_set_label(struct model *m, const char *tree,
+                     const struct quire_val *key, const struct quire_val *label)
+{
     struct model_tree *t = model_tree_own(m, tree);
-    struct model_rec *r = model_rec_create(key, val);
+    struct quire_val val;
+    struct model_rec *r;
+    bool found;
+    size_t i = model_seek(t, key->data, key->size, &found);
+
+    if (!found)
+        return false;
+    val.data = model_val(t->recs[i]);
+    val.size = t->recs[i]->val_len;
+    r = model_rec_create(key, &val, label);
+    model_rec_unref(t->recs[i]);
+    t->recs[i] = r;
+    return true;
+}
+
+bool model_put_labeled(struct model *m, const char *tree,
+                       const struct quire_val *key, const struct quire_val *val,
+                       const struct quire_val *label)
+{
+    struct model_tree *t = model_tree_own(m, tree);
+    struct model_rec *r = model_rec_create(key, val, label);
     bool found;
     size_t i = model_seek(t, key->data, key->size, &found);
 
@@ -471,6 +504,25 @@ static bool look_failed(struct model_look *l, const char *what, size_t i,
                         (int)rc, quire_strerror(rc), quire_error_detail());
 }
 
+static bool label_is(const struct model_rec *r, const void *label, size_t size)
+{
+    return size == r->label_len &&
+           (size == 0 || memcmp(label, model_label(r), size) == 0);
+}
+
+/* The label of the record under the cursor. */
+static bool look_label(struct model_look *l, const char *how, size_t i)
+{
+    struct quire_val label = { NULL, 1 };
+    quire_status rc = quire_cursor_get_label(l->cur, &label);
+
+    if (rc != QUIRE_OK)
+        return look_failed(l, "quire_cursor_get_label", i, rc);
+    if (!label_is(l->want->recs[i], label.data, label.size))
+        return look_differs(l, "%s: another label at record %zu", how, i);
+    return true;
+}
+
 /* The record under the cursor is want->recs[i]. */
 static bool look_at_cursor(struct model_look *l, const char *how, size_t i)
 {
@@ -489,8 +541,10 @@ static bool look_at_cursor(struct model_look *l, const char *how, size_t i)
     if (rc == QUIRE_OK) {
         if (val.size > 0 && memcmp(val.data, model_val(r), val.size) != 0)
             return look_differs(l, "%s: another value at record %zu", how, i);
-        return true;
+        return look_label(l, how, i);
     }
+    if (!look_label(l, how, i))
+        return false;
     if (val.data != NULL)
         return look_differs(l, "%s: TOOBIG with data at record %zu", how, i);
     for (size_t off = 0; off < r->val_len; off += LOOK_BUF) {
@@ -564,6 +618,7 @@ static bool look_get(struct model_look *l, size_t i)
     uint64_t size = 0;
     size_t off = r->val_len / 2;
     size_t n = r->val_len - off < LOOK_BUF ? r->val_len - off : LOOK_BUF;
+    size_t label_size = 1;
     quire_status rc = quire_get(l->txn, l->tree, &key, &val);
 
     if (rc != QUIRE_OK && rc != QUIRE_TOOBIG)
@@ -578,6 +633,11 @@ static bool look_get(struct model_look *l, size_t i)
         return look_failed(l, "quire_read", i, rc);
     if (size != r->val_len || memcmp(l->buf, model_val(r) + off, n) != 0)
         return look_differs(l, "quire_read: another value at record %zu", i);
+    rc = quire_get_label(l->txn, l->tree, &key, l->buf, LOOK_BUF, &label_size);
+    if (rc != QUIRE_OK)
+        return look_failed(l, "quire_get_label", i, rc);
+    if (!label_is(r, l->buf, label_size))
+        return look_differs(l, "quire_get_label: another one at record %zu", i);
     return true;
 }
 
@@ -761,6 +821,16 @@ size_t gen_key(uint64_t *rand, enum gen_shape shape, uint64_t range,
     }
 }
 
+size_t gen_label(uint64_t *rand, uint8_t buf[QUIRE_LABEL_MAX])
+{
+    static const uint8_t lens[] = { 0, 0, 0, 0, 0, 0, 1, 1, 4, 9, 30, 255 };
+    size_t len = lens[test_rand_below(rand, ARRAY_LEN(lens))];
+
+    for (size_t i = 0; i < len; i++)
+        buf[i] = (uint8_t)test_rand_below(rand, 256);
+    return len;
+}
+
 void gen_bytes(uint64_t *rand, void *buf, size_t len)
 {
     uint8_t *p = buf;
@@ -908,20 +978,49 @@ quire_status twin_put(struct twin *t, const char *name,
                       const struct quire_val *key, const struct quire_val *val,
                       unsigned flags)
 {
+    return twin_put_labeled(t, name, key, val, NULL, flags);
+}
+
+/* `label` NULL: by quire_put(). */
+quire_status twin_put_labeled(struct twin *t, const char *name,
+                              const struct quire_val *key,
+                              const struct quire_val *val,
+                              const struct quire_val *label, unsigned flags)
+{
     struct quire_tree *tree;
     quire_status rc = twin_tree(t, name, 0, &tree);
     bool exists;
 
     if (rc != QUIRE_OK)
         return rc;
-    rc = quire_put(t->txn, tree, key, val, flags);
+    rc = label == NULL
+             ? quire_put(t->txn, tree, key, val, flags)
+             : quire_put_labeled(t->txn, tree, key, val, label, flags);
     if (rc != QUIRE_OK && rc != QUIRE_EXISTS)
         return rc;
     exists = model_find(model_work_tree(t->model, name), key->data,
                         key->size) != NULL;
     CHECK_EQ(rc == QUIRE_EXISTS, exists && (flags & QUIRE_NOREPLACE) != 0);
     if (rc == QUIRE_OK)
-        model_put(t->model, name, key, val);
+        model_put_labeled(t->model, name, key, val,
+                          label == NULL ? &no_label : label);
+    return rc;
+}
+
+quire_status twin_set_label(struct twin *t, const char *name,
+                            const struct quire_val *key,
+                            const struct quire_val *label)
+{
+    struct quire_tree *tree;
+    quire_status rc = twin_tree(t, name, 0, &tree);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = quire_set_label(t->txn, tree, key, label);
+    if (rc == QUIRE_OK)
+        CHECK(model_set_label(t->model, name, key, label));
+    else if (rc == QUIRE_NOTFOUND)
+        CHECK(!model_set_label(t->model, name, key, label));
     return rc;
 }
 
@@ -1020,7 +1119,9 @@ static bool twin_unchanged(const struct model *m)
             const struct model_rec *q = y->recs[j];
 
             if (p->key_len != q->key_len || p->val_len != q->val_len ||
-                memcmp(p->bytes, q->bytes, p->key_len + p->val_len) != 0)
+                p->label_len != q->label_len ||
+                memcmp(p->bytes, q->bytes,
+                       p->key_len + p->val_len + p->label_len) != 0)
                 return false;
         }
     }

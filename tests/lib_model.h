@@ -26,7 +26,8 @@ struct model_rec {
     unsigned refs;    /* owner thread */
     uint32_t key_len; /* bytes */
     size_t val_len;   /* bytes */
-    uint8_t bytes[];  /* key, then value */
+    size_t label_len; /* bytes; 0: no label */
+    uint8_t bytes[];  /* key, then value, then label */
 };
 
 /* A tree; immutable once it belongs to a snapshot. */
@@ -59,6 +60,13 @@ void model_destroy(struct model *m);
  * exist. Puts and deletes return whether the key existed. */
 bool model_put(struct model *m, const char *tree, const struct quire_val *key,
                const struct quire_val *val);
+bool model_put_labeled(struct model *m, const char *tree,
+                       const struct quire_val *key, const struct quire_val *val,
+                       const struct quire_val *label);
+/* Returns whether there is the record. */
+bool model_set_label(struct model *m, const char *tree,
+                     const struct quire_val *key,
+                     const struct quire_val *label);
 bool model_del(struct model *m, const char *tree, const struct quire_val *key);
 bool model_tree_exists(const struct model *m, const char *tree);
 void model_tree_create(struct model *m, const char *tree);
@@ -101,6 +109,11 @@ int model_cmp(const void *a, size_t alen, const void *b, size_t blen);
 static inline const uint8_t *model_val(const struct model_rec *r)
 {
     return r->bytes + r->key_len;
+}
+
+static inline const uint8_t *model_label(const struct model_rec *r)
+{
+    return r->bytes + r->key_len + r->val_len;
 }
 
 /* ---- comparing ---- */
@@ -148,6 +161,10 @@ enum gen_shape {
 size_t gen_key(uint64_t *rand, enum gen_shape shape, uint64_t range,
                size_t key_max, uint8_t buf[GEN_KEY_MAX]);
 
+/* A label into `buf`: mostly none, else mostly short, now and then the longest.
+ * Returns its length. */
+size_t gen_label(uint64_t *rand, uint8_t buf[QUIRE_LABEL_MAX]);
+
 /* Fill `buf` with `len` bytes that compress well or not at all, as `*rand`
  * has it. */
 void gen_bytes(uint64_t *rand, void *buf, size_t len);
@@ -192,6 +209,13 @@ quire_status twin_tree(struct twin *t, const char *name, unsigned flags,
 quire_status twin_put(struct twin *t, const char *tree,
                       const struct quire_val *key, const struct quire_val *val,
                       unsigned flags);
+quire_status twin_put_labeled(struct twin *t, const char *tree,
+                              const struct quire_val *key,
+                              const struct quire_val *val,
+                              const struct quire_val *label, unsigned flags);
+quire_status twin_set_label(struct twin *t, const char *tree,
+                            const struct quire_val *key,
+                            const struct quire_val *label);
 quire_status twin_del(struct twin *t, const char *tree,
                       const struct quire_val *key);
 quire_status twin_get(struct twin *t, const char *tree,

@@ -30,15 +30,18 @@ static bool put_series(struct fault_env *e, unsigned from, unsigned to)
 {
     for (unsigned i = from; i < to; i++) {
         char key[32];
-        size_t n = series_key(i, key, sizeof(key));
+        struct quire_val k = { key, series_key(i, key, sizeof(key)) };
+        struct quire_val v = twin_gen_val(&e->twin, 150, &e->rand);
+        const struct quire_val label = { key + 7, k.size - 7 };
 
-        if (!fault_saw(e, twin_put_gen(&e->twin, NULL, key, n, 150, &e->rand)))
+        if (!fault_saw(e, twin_put_labeled(&e->twin, NULL, &k, &v,
+                                           i % 3 == 0 ? &label : NULL, 0)))
             return false;
     }
     return true;
 }
 
-/* Some leaves, a value of one overflow page, one of several, a named tree with
+/* Some leaves with labels, a value of one overflow page, one of several, a named tree with
  * metadata; two revisions. */
 static void prepare_shop(struct fault_env *e)
 {
@@ -676,6 +679,48 @@ static void stored(struct fault_env *e, const char *key)
     fault_saw(e, twin_commit(&e->twin, 0));
 }
 
+static void on_put_labeled(struct fault_env *e)
+{
+    static const struct quire_val label = { "of its own", 10 };
+    struct quire_val key = val_of("series/000077+");
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (fault_saw(e, twin_put_labeled(&e->twin, NULL, &key, &other, &label, 0)))
+        fault_saw(e, twin_commit(&e->twin, 0));
+}
+
+/* Of an overflow value, and one that a record has taken away. */
+static void on_set_label(struct fault_env *e)
+{
+    static const struct quire_val label = { "of a large one", 14 };
+    static const struct quire_val none = { NULL, 0 };
+    struct quire_val key = val_of("huge");
+
+    write_shop(e);
+    fault_env_arm(e);
+    if (!fault_saw(e, twin_set_label(&e->twin, NULL, &key, &label)))
+        return;
+    key = val_of("series/000003");
+    if (fault_saw(e, twin_set_label(&e->twin, NULL, &key, &none)))
+        fault_saw(e, twin_commit(&e->twin, 0));
+}
+
+static void on_get_label(struct fault_env *e)
+{
+    struct quire_txn *txn = read_shop(e);
+    struct quire_val key = val_of("series/000003");
+    uint8_t buf[QUIRE_LABEL_MAX];
+    size_t size = 0;
+
+    fault_env_arm(e);
+    if (!fault_saw(e,
+                   quire_get_label(txn, NULL, &key, buf, sizeof(buf), &size)))
+        return;
+    CHECK_EQ(size, 6);
+    CHECK_MEM_EQ(buf, "000003", 6);
+}
+
 static void on_put_if(struct fault_env *e)
 {
     const struct model_rec *r = want(e, "huge");
@@ -841,6 +886,18 @@ static void on_cursor_get(struct fault_env *e)
     fault_env_arm(e);
     if (fault_saw(e, quire_cursor_get(cur, &key, &val)))
         same(want(e, "large"), val.data, val.size, 0);
+}
+
+static void on_cursor_get_label(struct fault_env *e)
+{
+    struct quire_cursor *cur = cursor_shop(e, QUIRE_SEEK_EQ, "series/000006");
+    struct quire_val label = { NULL, 0 };
+
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_cursor_get_label(cur, &label)))
+        return;
+    CHECK_EQ(label.size, 6);
+    CHECK_MEM_EQ(label.data, "000006", 6);
 }
 
 static void on_cursor_read(struct fault_env *e)
@@ -1411,6 +1468,9 @@ static const struct row rows[] = {
     ROW(quire_tree_get_meta, tree_get_meta, prepare_shop, MAY, true),
     ROW(quire_put, put, prepare_shop, MAY, true),
     ROW(quire_put_from, put_from, prepare_shop, MAY, true),
+    ROW(quire_put_labeled, put_labeled, prepare_shop, MAY, true),
+    ROW(quire_set_label, set_label, prepare_shop, MAY, true),
+    ROW(quire_get_label, get_label, prepare_shop, MAY, true),
     ROW(quire_del, del, prepare_shop, MAY, true),
     ROW(quire_get, get, prepare_shop, MAY, true),
     ROW(quire_read, read, prepare_shop, MAY, true),
@@ -1431,6 +1491,7 @@ static const struct row rows[] = {
     ROW(quire_cursor_put, cursor_put, prepare_shop, MAY, true),
     ROW(quire_cursor_del, cursor_del, prepare_shop, MAY, true),
     ROW(quire_cursor_get, cursor_get, prepare_shop, MAY, true),
+    ROW(quire_cursor_get_label, cursor_get_label, prepare_shop, SURE, true),
     ROW(quire_cursor_read, cursor_read, prepare_shop, MAY, true),
     ROW(quire_cache_create, cache_create, NULL, MAY, false),
     ROW(quire_cache_destroy, cache_destroy, NULL, SURE, false),

@@ -103,7 +103,7 @@ static uint8_t age_of(const struct pg_image *img, unsigned i)
     return img->ages_off == 0 ? 0 : ((const uint8_t *)img + img->ages_off)[i];
 }
 
-/* PG-16: the working image itself, made the version's, is what was made anew
+/* PG-17: the working image itself, made the version's, is what was made anew
  * but for where its parts are. */
 static bool settle_check(struct pg_image *work, const struct version *v,
                          const uint64_t *sums, const struct page_model *m)
@@ -116,6 +116,7 @@ static bool settle_check(struct pg_image *work, const struct version *v,
 
     if (!pg_work_settle(work, &v->ref, sums)) {
         CHECK(work->kind == PG_INNER || ntomb != 0 ||
+              (work->flags & PG_IMAGE_LABELED) != 0 ||
               room < v->ref.nchain * 8u + 8);
         CHECK((work->flags & PG_IMAGE_WORK) != 0);
         return false;

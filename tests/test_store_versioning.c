@@ -42,11 +42,22 @@ static void put_one(struct history *h, unsigned i)
 {
     /* Lengths on both sides of what stays in a page of 4 KiB. */
     static const size_t lens[] = { 0, 8, 8, 30, 60, 60, 200, 1000, 1040, 3000 };
+    uint8_t text[QUIRE_LABEL_MAX];
+    struct quire_val label = { text, gen_label(&h->rand, text) };
     char key[24];
-    size_t len = (size_t)snprintf(key, sizeof(key), "key/%05u", i);
+    struct quire_val k = { key, 0 }, v;
+    bool exists;
 
-    CHECK_OK(twin_put_gen(&h->twin, NULL, key, len,
-                          lens[below(h, ARRAY_LEN(lens))], &h->rand));
+    k.size = (size_t)snprintf(key, sizeof(key), "key/%05u", i);
+    exists = model_find(model_work_tree(h->twin.model, NULL), k.data, k.size) !=
+             NULL;
+    if (exists && below(h, 4) == 0) { /* another label, and the same value */
+        CHECK_OK(twin_set_label(&h->twin, NULL, &k, &label));
+        return;
+    }
+    v = twin_gen_val(&h->twin, lens[below(h, ARRAY_LEN(lens))], &h->rand);
+    CHECK_OK(twin_put_labeled(&h->twin, NULL, &k, &v,
+                              below(h, 2) == 0 ? NULL : &label, 0));
 }
 
 static void del_one(struct history *h, unsigned i)

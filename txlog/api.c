@@ -630,9 +630,31 @@ static quire_status key_too_big(const struct quire_txn *txn,
                    key->size, pg_key_max(txn->db->env.page_bytes));
 }
 
-quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
-                       const struct quire_val *key, const struct quire_val *val,
-                       unsigned flags)
+/* The page that the last call has returned, which this call's key may lie in:
+ * it is let go when the key has been used. */
+static struct tr_leaf held_take(struct quire_txn *txn)
+{
+    static const struct tr_leaf nothing = { NULL, 0, false };
+    struct tr_leaf held = txn->held;
+
+    txn->held = nothing;
+    return held;
+}
+
+static quire_status label_check(const struct quire_val *label)
+{
+    quire_status rc = val_check(label, "the label");
+
+    if (rc == QUIRE_OK && label->size > QUIRE_LABEL_MAX)
+        rc = ra_fail(QUIRE_TOOBIG, "a label of %zu bytes; the limit is %u",
+                     label->size, (unsigned)QUIRE_LABEL_MAX);
+    return rc;
+}
+
+/* `label` NULL: none. */
+static inline __attribute__((always_inline)) quire_status put(
+    struct quire_txn *txn, struct quire_tree *tree, const struct quire_val *key,
+    const struct quire_val *val, const struct quire_val *label, unsigned flags)
 {
     struct quire_val k, v;
     struct quire_tree *t;
@@ -641,6 +663,8 @@ quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
     if (rc != QUIRE_OK)
         return rc;
     rc = val_check(val, "the value");
+    if (rc == QUIRE_OK && label != NULL)
+        rc = label_check(label);
     if (rc != QUIRE_OK)
         return rc;
     if ((flags & ~(QUIRE_NOREPLACE | QUIRE_REPLACE)) != 0 ||
@@ -656,7 +680,75 @@ quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
                        val->size, (unsigned long long)QUIRE_VALUE_MAX);
     k = val_plain(key);
     v = val_plain(val);
-    return tx_put(txn, &t->tree, &k, &v, flags);
+    return tx_put_labeled(txn, &t->tree, &k, &v, label, flags);
+}
+
+quire_status quire_put(struct quire_txn *txn, struct quire_tree *tree,
+                       const struct quire_val *key, const struct quire_val *val,
+                       unsigned flags)
+{
+    return put(txn, tree, key, val, NULL, flags);
+}
+
+quire_status quire_put_labeled(struct quire_txn *txn, struct quire_tree *tree,
+                               const struct quire_val *key,
+                               const struct quire_val *val,
+                               const struct quire_val *label, unsigned flags)
+{
+    if (label == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_put_labeled: label is NULL");
+    return put(txn, tree, key, val, label, flags);
+}
+
+quire_status quire_set_label(struct quire_txn *txn, struct quire_tree *tree,
+                             const struct quire_val *key,
+                             const struct quire_val *label)
+{
+    struct quire_val k;
+    struct quire_tree *t;
+    quire_status rc = txn_check_write(txn);
+
+    if (rc == QUIRE_OK)
+        rc = label_check(label);
+    if (rc == QUIRE_OK)
+        rc = record_check(txn, tree, key, &t);
+    if (rc != QUIRE_OK)
+        return rc;
+    if (key->size > pg_key_max(txn->db->env.page_bytes))
+        return QUIRE_NOTFOUND;
+    k = val_plain(key);
+    return tx_set_label(txn, &t->tree, &k, label);
+}
+
+quire_status quire_get_label(struct quire_txn *txn, struct quire_tree *tree,
+                             const struct quire_val *key, void *buf, size_t cap,
+                             size_t *size)
+{
+    struct tr_leaf leaf = { NULL, 0, false };
+    struct tr_leaf before;
+    struct quire_val k, val, label;
+    struct quire_tree *t;
+    enum pg_entry entry;
+    quire_status rc = txn_check(txn);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (size == NULL || (buf == NULL && cap > 0))
+        return ra_fail(QUIRE_MISUSE, "quire_get_label: a NULL argument");
+    before = held_take(txn);
+    rc = record_check(txn, tree, key, &t);
+    if (rc == QUIRE_OK) {
+        k = val_plain(key);
+        rc = tr_get_labeled(&t->tree, &k, &leaf, &val, &label, &entry);
+    }
+    if (rc == QUIRE_OK) {
+        if (label.size > 0 && cap > 0) /* `buf` may be NULL otherwise */
+            memcpy(buf, label.data, ra_min_u64(cap, label.size));
+        *size = label.size;
+    }
+    tx_held_release(txn, &leaf);
+    tx_held_release(txn, &before);
+    return rc;
 }
 
 quire_status quire_put_from(struct quire_txn *txn, struct quire_tree *tree,
@@ -700,17 +792,6 @@ quire_status quire_del(struct quire_txn *txn, struct quire_tree *tree,
         return QUIRE_NOTFOUND;
     k = val_plain(key);
     return tx_del(txn, &t->tree, &k);
-}
-
-/* The page that the last call has returned, which this call's key may lie in:
- * it is let go when the key has been used. */
-static struct tr_leaf held_take(struct quire_txn *txn)
-{
-    static const struct tr_leaf nothing = { NULL, 0, false };
-    struct tr_leaf held = txn->held;
-
-    txn->held = nothing;
-    return held;
 }
 
 static quire_status get_record(struct quire_txn *txn, struct quire_tree *tree,
@@ -1248,6 +1329,18 @@ quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
     if (rc == QUIRE_OK)
         *size = whole;
     return rc;
+}
+
+quire_status quire_cursor_get_label(struct quire_cursor *cur,
+                                    struct quire_val *label)
+{
+    quire_status rc = cursor_check(cur);
+
+    if (rc != QUIRE_OK)
+        return rc;
+    if (label == NULL)
+        return ra_fail(QUIRE_MISUSE, "quire_cursor_get_label: label is NULL");
+    return tr_cursor_label(&cur->cur, label);
 }
 
 /* Common to put and delete: the transaction may write. */

@@ -6,7 +6,8 @@
  * above TX_LARGE_AHEAD, or when it takes several pages, it is written ahead at
  * once, piece by piece from the caller's memory, and after the pieces an index
  * page with their references. Nothing larger than a page is ever held. Or the
- * pieces come from a function of the caller's, one after the other.
+ * pieces come from a function of the caller's, one after the other. A label
+ * stands with what stands in the leaf.
  */
 #include <assert.h>
 
@@ -165,7 +166,8 @@ out:
 
 static quire_status put_once(struct quire_txn *txn, struct tr_tree *tree,
                              const struct quire_val *key,
-                             const struct quire_val *val)
+                             const struct quire_val *val,
+                             const struct quire_val *label)
 {
     struct quire *db = txn->db;
     uint8_t enc[PG_LARGE_BYTES];
@@ -175,7 +177,9 @@ static quire_status put_once(struct quire_txn *txn, struct tr_tree *tree,
     quire_status rc;
 
     if (val->size <= pg_inline_max(db->env.page_bytes))
-        return tr_put(tree, key, val, PG_ENTRY_PLAIN);
+        return label == NULL
+                   ? tr_put(tree, key, val, PG_ENTRY_PLAIN)
+                   : tr_put_labeled(tree, key, val, label, PG_ENTRY_PLAIN);
     large.size = val->size;
     large.piece_bytes = PG_OVERFLOW_MAX;
     if (val->size <= TX_LARGE_AHEAD)
@@ -187,7 +191,9 @@ static quire_status put_once(struct quire_txn *txn, struct tr_tree *tree,
         return rc;
     stored.data = enc;
     stored.size = pg_large_encode(&large, enc);
-    rc = tr_put(tree, key, &stored, PG_ENTRY_OVERFLOW);
+    rc = label == NULL
+             ? tr_put(tree, key, &stored, PG_ENTRY_OVERFLOW)
+             : tr_put_labeled(tree, key, &stored, label, PG_ENTRY_OVERFLOW);
     if (rc != QUIRE_OK && no != TR_NONE)
         tr_log_drop(&db->wlog, no);
     return rc;
@@ -196,6 +202,14 @@ static quire_status put_once(struct quire_txn *txn, struct tr_tree *tree,
 quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
                     const struct quire_val *key, const struct quire_val *val,
                     unsigned flags)
+{
+    return tx_put_labeled(txn, tree, key, val, NULL, flags);
+}
+
+quire_status tx_put_labeled(struct quire_txn *txn, struct tr_tree *tree,
+                            const struct quire_val *key,
+                            const struct quire_val *val,
+                            const struct quire_val *label, unsigned flags)
 {
     struct tr_leaf leaf = { NULL, 0, false };
     struct quire_val old;
@@ -214,13 +228,13 @@ quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
             (rc != QUIRE_NOTFOUND || (flags & QUIRE_REPLACE) != 0))
             return rc;
     }
-    rc = put_once(txn, tree, key, val);
+    rc = put_once(txn, tree, key, val, label);
     if (rc == QUIRE_NOMEM && !txn->failed) {
         /* Readers may have pinned the rest: give up all that can be. */
         rc = tx_spill(txn, 0, false);
         tr_log_trim_spares(&txn->db->wlog);
         if (rc == QUIRE_OK)
-            rc = put_once(txn, tree, key, val);
+            rc = put_once(txn, tree, key, val, label);
     }
     return rc;
 }
@@ -265,6 +279,25 @@ quire_status tx_put_from(struct quire_txn *txn, struct tr_tree *tree,
 
 out:
     ra_seg_free(db->pool, src.buf);
+    return rc;
+}
+
+quire_status tx_set_label(struct quire_txn *txn, struct tr_tree *tree,
+                          const struct quire_val *key,
+                          const struct quire_val *label)
+{
+    quire_status rc;
+
+    rc = tx_write_room(txn);
+    if (rc != QUIRE_OK)
+        return rc;
+    rc = tr_set_label(tree, key, label);
+    if (rc == QUIRE_NOMEM && !txn->failed) { /* as in tx_put() */
+        rc = tx_spill(txn, 0, false);
+        tr_log_trim_spares(&txn->db->wlog);
+        if (rc == QUIRE_OK)
+            rc = tr_set_label(tree, key, label);
+    }
     return rc;
 }
 

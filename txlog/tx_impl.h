@@ -261,6 +261,14 @@ quire_status tx_put(struct quire_txn *txn, struct tr_tree *tree,
 quire_status tx_put_from(struct quire_txn *txn, struct tr_tree *tree,
                          const struct quire_val *key, uint64_t size,
                          quire_read_fn read, void *arg) QUIRE_MUST_CHECK;
+quire_status tx_put_labeled(struct quire_txn *txn, struct tr_tree *tree,
+                            const struct quire_val *key,
+                            const struct quire_val *val,
+                            const struct quire_val *label,
+                            unsigned flags) QUIRE_MUST_CHECK;
+quire_status tx_set_label(struct quire_txn *txn, struct tr_tree *tree,
+                          const struct quire_val *key,
+                          const struct quire_val *label) QUIRE_MUST_CHECK;
 quire_status tx_del(struct quire_txn *txn, struct tr_tree *tree,
                     const struct quire_val *key) QUIRE_MUST_CHECK;
 quire_status tx_value_hold(struct quire_txn *txn, struct tr_tree *tree,

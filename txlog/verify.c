@@ -52,7 +52,7 @@ static quire_status bad(struct walk *w, const struct pg_ref *ref,
                          (unsigned long long)off, what));
 }
 
-/* Read a page past the cache; the segment is the caller's. */
+/* Read a page past the cache; the image is the caller's. */
 static quire_status page_read(struct walk *w, const struct pg_ref *ref,
                               struct pg_image **img)
 {
@@ -104,7 +104,7 @@ static quire_status walk_large(struct walk *w, uint64_t off,
             if (rc == QUIRE_OK) {
                 pg_image_bytes(img, &bytes);
                 sum += bytes.size;
-                ra_seg_free(w->db->pool, img);
+                pf_image_free(w->db->pool, img);
                 continue;
             }
             rc = found(w, pg_id_off(ref.id), rc);
@@ -118,7 +118,7 @@ static quire_status walk_large(struct walk *w, uint64_t off,
         rc = bad(w, &large.ref, "a value's pages do not add up");
 
 out:
-    ra_seg_free(w->db->pool, index);
+    pf_image_free(w->db->pool, index);
     return rc;
 }
 
@@ -206,7 +206,7 @@ static quire_status walk_page(struct walk *w, const struct pg_ref *ref,
         rc = bad(w, ref, "its count of records is not what is below it");
 
 out:
-    ra_seg_free(w->db->pool, img);
+    pf_image_free(w->db->pool, img);
     return rc;
 }
 

@@ -7,8 +7,9 @@
  * one step, packed into as few segments as hold it:
  *
  *     segs[0]  image                                        (the result)
- *     segs[1]  stored 0 | raw 0 | stored 1 | raw 1 | ...    (given back)
- *     segs[2]  ... when one segment is too small
+ *     segs[1]  label memory, of a leaf with labels          (the result)
+ *     segs[2]  stored 0 | raw 0 | stored 1 | raw 1 | ...    (given back)
+ *     segs[3]  ... when one segment is too small
  *
  * What is read past the system's cache comes in whole aligned units, so that
  * `stored` begins with what lies before the fragment in its unit.
@@ -26,10 +27,10 @@
 
 #include "pages/file/pf_impl.h"
 
-/* The image, and for each fragment two buffers, each in its own segment at
- * worst. */
+/* The image, its label memory, and for each fragment two buffers, each in its own
+ * segment at worst. */
 #define PF_LOAD_FRAGS (PG_CHAIN_MAX + 1)
-#define PF_LOAD_SEGS (1 + 2 * PF_LOAD_FRAGS)
+#define PF_LOAD_SEGS (2 + 2 * PF_LOAD_FRAGS)
 
 /* Where a buffer is in the reserved segments. */
 struct pf_slot {
@@ -51,6 +52,7 @@ struct pf_load {
     size_t seg_bytes[PF_LOAD_SEGS];
     void *segs[PF_LOAD_SEGS];
     unsigned nsegs;
+    unsigned nresults; /* 1 or 2: the first of them, which are handed over */
     /* what has been acquired */
     unsigned nheld;
     struct pg_frag frag[PF_LOAD_FRAGS];
@@ -70,9 +72,9 @@ static struct pf_slot pf_load_pack(struct pf_load *ld, size_t len, size_t align)
     struct pf_slot slot;
 
     len = ra_round_up(len, align);
-    if (seg != 0)
+    if (seg >= ld->nresults)
         ld->seg_bytes[seg] = ra_round_up(ld->seg_bytes[seg], align);
-    if (seg == 0 || len > QUIRE_SEG_MAX - ld->seg_bytes[seg]) {
+    if (seg < ld->nresults || len > QUIRE_SEG_MAX - ld->seg_bytes[seg]) {
         seg = ld->nsegs++;
         ld->seg_bytes[seg] = 0;
     }
@@ -93,7 +95,8 @@ static quire_status pf_load_plan(struct pf_load *ld)
     const struct pg_ref *ref = ld->ref;
 
     if (ref->intent || ref->id == PG_ID_NONE || ref->nchain > PG_CHAIN_MAX ||
-        ref->image_len == 0 || ref->image_len > PG_IMAGE_MAX)
+        ref->image_len == 0 || ref->image_len > PG_IMAGE_MAX ||
+        ref->label_len > PG_IMAGE_MAX)
         return pf_load_refuse(ld, "malformed");
     ld->nfrags = ref->nchain + 1u;
     ld->link[0].id = ref->id;
@@ -102,6 +105,9 @@ static quire_status pf_load_plan(struct pf_load *ld)
     memcpy(&ld->link[1], ref->chain, ref->nchain * sizeof(ref->chain[0]));
     ld->seg_bytes[0] = ref->image_len;
     ld->nsegs = 1;
+    if (ref->label_len != 0)
+        ld->seg_bytes[ld->nsegs++] = ref->label_len;
+    ld->nresults = ld->nsegs;
     for (unsigned i = 0; i < ld->nfrags; i++) {
         const struct pg_link *link = &ld->link[i];
         size_t whole;
@@ -194,8 +200,9 @@ static quire_status pf_load_build(struct pf_load *ld, enum quire_kind *kind)
     case PG_LEAF:
     case PG_INNER:
         *kind = ref->kind == PG_LEAF ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER;
-        return pg_combine(ref, ld->frag, ld->body, ld->nfrags,
-                          ld->file->geo.page_bytes, ld->segs[0], cap);
+        return pg_combine_labeled(ref, ld->frag, ld->body, ld->nfrags,
+                                  ld->file->geo.page_bytes, ld->segs[0], cap,
+                                  ld->nresults > 1 ? ld->segs[1] : NULL);
     case PG_OVERFLOW:
     case PG_OVINDEX:
     case PG_DEAD:
@@ -246,9 +253,12 @@ quire_status pf_load(void *ctx, uint64_t key, void *arg,
     if (rc != QUIRE_OK)
         goto out;
     page->payload = ld.segs[0];
-    page->weight_bytes = ra_seg_class_bytes(ld.seg_bytes[0]);
+    page->weight_bytes = 0;
     page->kind = kind;
-    ld.segs[0] = NULL; /* hand-over: the cache's from now on */
+    for (unsigned i = 0; i < ld.nresults; i++) {
+        page->weight_bytes += ra_seg_class_bytes(ld.seg_bytes[i]);
+        ld.segs[i] = NULL; /* hand-over: the cache's from now on */
+    }
 
 out: /* reverse order of acquisition */
     while (ld.nheld > 0)
@@ -258,6 +268,14 @@ out: /* reverse order of acquisition */
     return rc;
 }
 
+void pf_image_free(struct ra_pool *pool, struct pg_image *img)
+{
+    if (img == NULL)
+        return;
+    ra_seg_free(pool, pg_image_labels(img));
+    ra_seg_free(pool, img);
+}
+
 void pf_removed(void *ctx, uint64_t key, const struct quire_page *page,
                 quire_cause cause)
 {
@@ -265,7 +283,7 @@ void pf_removed(void *ctx, uint64_t key, const struct quire_page *page,
 
     (void)key;
     (void)cause;
-    ra_seg_free(file->env.pool, page->payload);
+    pf_image_free(file->env.pool, page->payload);
 }
 
 quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,

@@ -128,18 +128,22 @@ void pf_file_close(struct pf_file *file);
 /*
  * The cache's loader: read all fragments of the page that `arg` (a const struct
  * pg_ref *) refers to, verify, combine. The worst case is reserved in one step
- * first: the image, and for each fragment its stored and its raw bytes; each
- * acquisition is registered at once and one exit releases all, in reverse.
- * page->kind by ref->kind; page->weight_bytes is the segment's class size.
+ * first: the image, its label memory, and for each fragment its stored and its
+ * raw bytes; each acquisition is registered at once and one exit releases all,
+ * in reverse. page->kind by ref->kind; page->weight_bytes is the class size of
+ * the image's segment, and of its label memory's.
  *
  * Returns: QUIRE_OK and *page; CORRUPT with the offset, IO, NOMEM.
  * Context: any thread, no lock held, outside read sections.
- * Owner:   the payload (a struct pg_image *) is one segment of the pool.
+ * Owner:   the payload (a struct pg_image *) is a segment of the pool, and may own
+ *          another one: pf_image_free() gives back both.
  */
 quire_status pf_load(void *ctx, uint64_t key, void *arg,
                      struct quire_page *page) QUIRE_MUST_CHECK;
 void pf_removed(void *ctx, uint64_t key, const struct quire_page *page,
                 quire_cause cause);
+/* Give an image back, and the label memory that it may own. NULL is accepted. */
+void pf_image_free(struct ra_pool *pool, struct pg_image *img);
 
 /* Pin the page of `ref` in the cache, loading it on a miss. pc_pin()'s rules. */
 quire_status pf_page_pin(struct pf_file *file, const struct pg_ref *ref,

@@ -268,6 +268,17 @@ quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
     return QUIRE_OK;
 }
 
+quire_status tr_cursor_label(struct tr_cursor *cur, struct quire_val *label)
+{
+    struct quire_val val;
+    enum pg_entry entry;
+    quire_status rc = tr_cursor_get(cur, NULL, &val, &entry);
+
+    if (rc == QUIRE_OK)
+        pg_image_label(cur->leaf.img, cur->slot, label);
+    return rc;
+}
+
 unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
                            size_t cap, void *buf, size_t buf_bytes)
 {

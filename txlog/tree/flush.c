@@ -86,6 +86,7 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
                            PG_RAW_MAX);
         frag.body = log->scratch;
         frag.image_len = (uint32_t)pg_plan_image_bytes(in->img, &plan);
+        frag.label_len = (uint32_t)pg_label_bytes(in->img);
     }
     rc = sink(env->file, &frag, &ref);
     if (rc != QUIRE_OK)
@@ -126,6 +127,7 @@ static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
     const struct tr_env *env = log->env;
     struct quire_page page;
     struct quire_val bytes;
+    void *labels = NULL;
     void *seg = NULL;
     bool ok;
 
@@ -141,21 +143,33 @@ static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
     if (seg == NULL)
         return; /* it will be loaded when it is wanted */
     page.weight_bytes = ra_seg_bytes(env->pool, seg);
+    if (QUIRE_UNLIKELY(in->ref.label_len != 0)) {
+        labels = QUIRE_POINT(TR_CACHE_LABELS, NULL,
+                             ra_seg_try(env->pool, in->ref.label_len));
+        if (labels == NULL) {
+            ra_seg_free(env->pool, seg);
+            return;
+        }
+        page.weight_bytes += ra_seg_bytes(env->pool, labels);
+    }
     if (page_is_plain(in->img)) {
         pg_image_bytes(in->img, &bytes);
         ok = pg_image_plain(&in->ref, &bytes, seg, page.weight_bytes) ==
              QUIRE_OK;
         page.kind = QUIRE_KIND_OVERFLOW;
     } else {
-        ok = pg_image_compact(in->img, &in->ref, in->sums, seg,
-                              page.weight_bytes);
+        ok = pg_image_compact_labeled(in->img, &in->ref, in->sums, seg,
+                                      ra_seg_class_bytes(in->ref.image_len),
+                                      labels);
         page.kind = in->img->level == 0 ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER;
     }
     page.payload = seg;
     if (!ok ||
         QUIRE_POINT_RC(TR_CACHE_INSERT, QUIRE_NOMEM,
-                       pc_insert(env->cache, in->ref.id, &page)) != QUIRE_OK)
+                       pc_insert(env->cache, in->ref.id, &page)) != QUIRE_OK) {
+        ra_seg_free(env->pool, labels);
         ra_seg_free(env->pool, seg);
+    }
 }
 
 /* The version before a written page makes room, unless an open revision may

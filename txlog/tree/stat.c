@@ -13,10 +13,12 @@
 static void count_page(struct tr_tree *tree, const struct pg_ref *ref,
                        struct quire_tree_stat *st)
 {
+    uint64_t labels = ref->label_len;
     uint64_t bytes = ref->image_len;
     unsigned nfrags = ref->nchain + 1u;
 
     if (ref->intent) {
+        labels = pg_label_bytes(tr_log_intent(tree->log, ref->id)->img);
         bytes = pg_work_content(tr_log_intent(tree->log, ref->id)->img);
         nfrags = 0;
     } else {
@@ -31,6 +33,7 @@ static void count_page(struct tr_tree *tree, const struct pg_ref *ref,
     } else {
         st->leaf_pages++;
         st->leaf_bytes += bytes;
+        st->label_bytes += labels;
     }
 }
 

@@ -219,6 +219,13 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
                     struct tr_leaf *leaf, struct quire_val *val,
                     enum pg_entry *entry) QUIRE_MUST_CHECK;
 
+/* The same, and its label, which points into the leaf or its label memory; size
+ * 0: it has none. */
+quire_status tr_get_labeled(struct tr_tree *tree, const struct quire_val *key,
+                            struct tr_leaf *leaf, struct quire_val *val,
+                            struct quire_val *label,
+                            enum pg_entry *entry) QUIRE_MUST_CHECK;
+
 /*
  * Look `key` up without a pin, over resident committed pages: up to `cap`
  * bytes of the value from `off` on are copied into `buf`, and *size is its
@@ -260,6 +267,15 @@ quire_status tr_stat(struct tr_tree *tree,
 quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
                     const struct quire_val *val,
                     enum pg_entry entry) QUIRE_MUST_CHECK;
+
+/* The same with a label of 0 to QUIRE_LABEL_MAX bytes, tr_put() having none;
+ * and another label for the record of `key`, whose value stays. NOTFOUND. */
+quire_status tr_put_labeled(struct tr_tree *tree, const struct quire_val *key,
+                            const struct quire_val *val,
+                            const struct quire_val *label,
+                            enum pg_entry entry) QUIRE_MUST_CHECK;
+quire_status tr_set_label(struct tr_tree *tree, const struct quire_val *key,
+                          const struct quire_val *label) QUIRE_MUST_CHECK;
 
 /* Overwrite the start of the value of `key`, whose leaf is changed already, in
  * place. CORRUPT if it is not there (never, after a put). */
@@ -365,6 +381,10 @@ quire_status tr_cursor_step(struct tr_cursor *cur,
 quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
                            struct quire_val *val,
                            enum pg_entry *entry) QUIRE_MUST_CHECK;
+
+/* The label of the record under the cursor, as tr_get_labeled() has it. */
+quire_status tr_cursor_label(struct tr_cursor *cur,
+                             struct quire_val *label) QUIRE_MUST_CHECK;
 
 /* Remember where the cursor is, holding its page; `key` has room for a key.
  * Then either go back there, or let it be. Nothing may be changed between. */

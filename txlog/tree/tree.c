@@ -253,9 +253,10 @@ quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
     return find_slow(tree, where, key, key_len, leaf);
 }
 
-quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
-                    struct tr_leaf *leaf, struct quire_val *val,
-                    enum pg_entry *entry)
+/* Look `key` up; *slot is where it is in the leaf. */
+static inline __attribute__((always_inline)) quire_status leaf_get(
+    struct tr_tree *tree, const struct quire_val *key, struct tr_leaf *leaf,
+    struct quire_val *val, enum pg_entry *entry, unsigned *slot)
 {
     struct tr_leaf held = { NULL, 0, false };
     quire_status rc;
@@ -276,7 +277,29 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
         return QUIRE_NOTFOUND;
     }
     *leaf = held;
+    *slot = i;
     return QUIRE_OK;
+}
+
+quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
+                    struct tr_leaf *leaf, struct quire_val *val,
+                    enum pg_entry *entry)
+{
+    unsigned slot;
+
+    return leaf_get(tree, key, leaf, val, entry, &slot);
+}
+
+quire_status tr_get_labeled(struct tr_tree *tree, const struct quire_val *key,
+                            struct tr_leaf *leaf, struct quire_val *val,
+                            struct quire_val *label, enum pg_entry *entry)
+{
+    unsigned slot;
+    quire_status rc = leaf_get(tree, key, leaf, val, entry, &slot);
+
+    if (rc == QUIRE_OK)
+        pg_image_label(leaf->img, slot, label);
+    return rc;
 }
 
 /* Copy out what a look-up has found, if it is all there. */

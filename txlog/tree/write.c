@@ -564,19 +564,38 @@ static void drop_large(struct tr_tree *tree, const struct pg_image *img,
         tr_log_drop(tree->log, large.ref.id);
 }
 
-/* Put into changed leaf `no`, where there is room. */
-static void put_leaf(struct tr_tree *tree, uint64_t no,
-                     const struct quire_val *key, const struct quire_val *val,
-                     enum pg_entry entry)
+/* What is put under a key. */
+struct put {
+    const struct quire_val *key;
+    const struct quire_val *val;
+    const struct quire_val *label; /* NULL: none */
+    enum pg_entry entry;
+    bool relabel; /* the value is the old one: its overflow page stays */
+};
+
+/* Bytes of the value, and of the label behind it. */
+static size_t put_bytes(const struct put *put)
 {
+    return put->val->size +
+           (put->label == NULL ? 0 : PG_LABEL_ROOM(put->label->size));
+}
+
+/* Put into changed leaf `no`, where there is room. */
+static void put_leaf(struct tr_tree *tree, uint64_t no, const struct put *put)
+{
+    const struct quire_val *key = put->key;
     struct pg_image *img = tr_log_image(tree->log, no);
     bool found, ok, existed = false;
     unsigned i = pg_image_seek(img, key->data, key->size, &found);
 
-    if (found)
+    if (found && !put->relabel)
         drop_large(tree, img, i);
     tree->ascending = i == img->n ? tree->ascending + 1 : 0;
-    ok = pg_work_put(img, key, val, entry, &existed);
+    if (QUIRE_LIKELY(put->label == NULL))
+        ok = pg_work_put(img, key, put->val, put->entry, &existed);
+    else
+        ok = pg_work_put_labeled(img, key, put->val, put->label, put->entry,
+                                 &existed);
     QUIRE_ASSERT(ok);
     (void)ok;
     if (!existed) {
@@ -609,10 +628,11 @@ static bool last_leaf_holds(const struct tr_tree *tree,
     return !pg_image_upper(img, &fence) || key_cmp(&fence, key) > 0;
 }
 
-quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
-                    const struct quire_val *val, enum pg_entry entry)
+static quire_status put_record(struct tr_tree *tree, const struct put *put)
 {
     const struct tr_env *env = tree->env;
+    const struct quire_val *key = put->key;
+    size_t val_len = put_bytes(put);
     struct path path;
     bool splits;
     quire_status rc;
@@ -620,24 +640,67 @@ quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
     if (tree->last_leaf != TR_NONE && last_leaf_holds(tree, key)) {
         const struct pg_image *img =
             tr_log_intent(tree->log, tree->last_leaf)->img;
-        size_t bytes = pg_entry_bytes(key->size, val->size);
+        size_t bytes = pg_entry_bytes(key->size, val_len);
 
         if (pg_work_content(img) + bytes <= env->page_bytes &&
             img->cap - img->used >= bytes + 8 && img->n < img->slot_cap) {
-            put_leaf(tree, tree->last_leaf, key, val, entry);
+            put_leaf(tree, tree->last_leaf, put);
             return QUIRE_OK;
         }
     }
     rc = enter_path(tree, key, &path);
     if (rc != QUIRE_OK)
         return rc;
-    rc = reserve_put(tree, &path, key, val->size, &splits);
+    rc = reserve_put(tree, &path, key, val_len, &splits);
     if (rc != QUIRE_OK)
         return rc;
-    put_leaf(tree, path.no[0], key, val, entry);
+    put_leaf(tree, path.no[0], put);
     if (splits)
         split_path(tree, &path, tree->ascending >= TR_ASCENDING);
     return QUIRE_OK;
+}
+
+quire_status tr_put(struct tr_tree *tree, const struct quire_val *key,
+                    const struct quire_val *val, enum pg_entry entry)
+{
+    const struct put put = { key, val, NULL, entry, false };
+
+    return put_record(tree, &put);
+}
+
+quire_status tr_put_labeled(struct tr_tree *tree, const struct quire_val *key,
+                            const struct quire_val *val,
+                            const struct quire_val *label, enum pg_entry entry)
+{
+    const struct put put = { key, val, label, entry, false };
+
+    return put_record(tree, &put);
+}
+
+quire_status tr_set_label(struct tr_tree *tree, const struct quire_val *key,
+                          const struct quire_val *label)
+{
+    struct put put = { .key = key, .label = label, .relabel = true };
+    struct tr_leaf leaf = { NULL, 0, false };
+    struct quire_val val, old;
+    bool same;
+    quire_status rc;
+
+    rc = tr_get_labeled(tree, key, &leaf, &val, &old, &put.entry);
+    if (rc != QUIRE_OK)
+        return rc;
+    same = old.size == label->size &&
+           (old.size == 0 || memcmp(old.data, label->data, old.size) == 0);
+    /* Nothing is written out before the copy is put. */
+    QUIRE_ASSERT(val.size <= PG_RAW_MAX);
+    if (!same && val.size != 0)
+        memcpy(tree->log->scratch, val.data, val.size);
+    val.data = tree->log->scratch;
+    tr_leaf_release(tree->env, &leaf);
+    if (same)
+        return QUIRE_OK;
+    put.val = &val;
+    return put_record(tree, &put);
 }
 
 quire_status tr_patch(struct tr_tree *tree, const struct quire_val *key,
@@ -698,7 +761,7 @@ static bool sibling_bytes(struct tr_log *log, const struct pg_image *parent,
         return false;
     *bytes = ref.intent
                  ? full_content(log->env, tr_log_intent(log, ref.id)->img)
-                 : ref.image_len;
+                 : (size_t)ref.image_len + ref.label_len;
     return true;
 }
 
