@@ -197,7 +197,7 @@ bool pg_image_compact_labeled(const struct pg_image *img,
         pg_rec_read(pg_rec_at(img, i), &rec);
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
-        pg_rec_label(&rec, &label);
+        pg_image_label(img, i, &label);
         if (label.size != 0)
             pg_labels_add(b.img, b.n, &label);
         pg_build_slot(&b, off, &rec);

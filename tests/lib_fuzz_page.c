@@ -27,12 +27,13 @@ static_assert(FUZZ_LEN_MAX / PG_REC_ALIGN <= RECS_MAX, "records have 4 bytes");
 #define PAGE_STEP 128u  /* and stand on the whole page, as DIFFERENTIAL's */
 
 /* The second byte. */
-#define PAGE_HEADERS 1u    /* make the bodies' headers fit */
-#define PAGE_ORDER 2u      /* leave out records that are not in their place */
-#define PAGE_BYTES 12u     /* 4 KiB << of these bits / 4 */
-#define PAGE_ASCENDING 16u /* split as a page that grew at its end */
-#define PAGE_OPEN 64u      /* with FENCED: the last fragment is a delta too */
-#define PAGE_EQUAL 32u     /* but keep a record whose key is the one before's */
+#define PAGE_HEADERS 1u     /* make the bodies' headers fit */
+#define PAGE_ORDER 2u       /* leave out records that are not in their place */
+#define PAGE_BYTES 12u      /* 4 KiB << of these bits / 4 */
+#define PAGE_ASCENDING 16u  /* split as a page that grew at its end */
+#define PAGE_OPEN 64u       /* with FENCED: the last fragment is a delta too */
+#define PAGE_UNLABELED 128u /* keep labels from the reference */
+#define PAGE_EQUAL 32u /* but keep a record whose key is the one before's */
 
 struct chain {
     struct pg_ref ref;
@@ -248,6 +249,32 @@ static void chain_count(struct chain *c, uint64_t count)
     c->frags[0].count = count;
 }
 
+/* ---- images, with the label memories that they own ---- */
+
+static void image_free(struct pg_image *img)
+{
+    if (img == NULL)
+        return;
+    free(pg_image_labels(img));
+    free(img);
+}
+
+/* As pg_combine_labeled(), with a label memory of exactly its length. */
+static quire_status combine_into(const struct chain *c, struct pg_image *img,
+                                 size_t cap)
+{
+    void *labels = c->ref.label_len == 0 ? NULL : fuzz_alloc(c->ref.label_len);
+    quire_status rc = pg_combine_labeled(&c->ref, c->frags, c->bodies, c->n,
+                                         c->page_bytes, img, cap, labels);
+
+    if (rc != QUIRE_OK)
+        free(labels);
+    else
+        FUZZ_MUST(pg_image_labels(img) == labels &&
+                  pg_label_bytes(img) == c->ref.label_len);
+    return rc;
+}
+
 /* ---- the merge, in the plainest way ---- */
 
 static struct pg_rec recs[RECS_MAX]; /* live and dead, any order */
@@ -314,6 +341,26 @@ static uint64_t merge_count(const struct chain *c)
     return sum;
 }
 
+/* The label memory of the page. */
+static size_t merge_labels(void)
+{
+    size_t nlabels = 0;
+    size_t nlive = 0;
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < nrecs; i++) {
+        struct quire_val label;
+
+        if (recs[i].entry == PG_ENTRY_TOMB)
+            continue;
+        pg_rec_label(&recs[i], &label);
+        nlive++;
+        nlabels += label.size != 0;
+        bytes += label.size;
+    }
+    return pg_labels_bytes(nlive, nlabels, bytes);
+}
+
 static void merge_compare(const struct pg_image *img)
 {
     unsigned nlive = 0;
@@ -324,6 +371,8 @@ static void merge_compare(const struct pg_image *img)
     for (unsigned i = 0; i < nrecs; i++) {
         uint8_t key[2 * QUIRE_PAGE_MAX / 8];
         struct quire_val val;
+        struct quire_val label;
+        struct quire_val want;
         enum pg_entry entry;
         bool found;
         unsigned at;
@@ -340,6 +389,9 @@ static void merge_compare(const struct pg_image *img)
         FUZZ_MUST(entry == recs[i].entry && val.size == recs[i].val_len &&
                   pg_cmp(val.data, val.size, recs[i].val, recs[i].val_len) ==
                       0);
+        pg_image_label(img, at, &label);
+        pg_rec_label(&recs[i], &want);
+        FUZZ_MUST(pg_cmp(label.data, label.size, want.data, want.size) == 0);
     }
 }
 
@@ -516,6 +568,8 @@ static struct pg_image *ops_do(struct pg_image *img, struct fuzz_in *in,
 {
     for (unsigned i = 0; i < OPS_MAX && in->left > 0; i++) {
         unsigned op = fuzz_u8(in);
+        struct quire_val label = { NULL, 0 };
+        struct quire_val had;
         uint8_t key[QUIRE_PAGE_MAX / 8];
         uint8_t val[PG_REF_BYTES_MAX];
         struct quire_val k = { key, 0 };
@@ -539,14 +593,22 @@ static struct pg_image *ops_do(struct pg_image *img, struct fuzz_in *in,
             FUZZ_MUST(img->n - img->ntomb == nlive - 1);
         } else {
             v.size = op_value(img, in, val);
-            if (!pg_work_put(img, &k, &v, PG_ENTRY_PLAIN, &existed)) {
-                grown = copy_for(img, k.size, v.size);
+            if (op % 4 == 1 && img->kind == PG_LEAF)
+                label = (struct quire_val){ key, ra_min_u64(k.size,
+                                                            QUIRE_LABEL_MAX) };
+            if (!pg_work_put_labeled(img, &k, &v, &label, PG_ENTRY_PLAIN,
+                                     &existed)) {
+                grown = copy_for(img, k.size,
+                                 v.size + PG_LABEL_ROOM(label.size));
                 if (grown == NULL)
                     break;
                 free(img);
                 img = grown;
-                FUZZ_MUST(pg_work_put(img, &k, &v, PG_ENTRY_PLAIN, &existed));
+                FUZZ_MUST(pg_work_put_labeled(img, &k, &v, &label,
+                                              PG_ENTRY_PLAIN, &existed));
             }
+            pg_image_label(img, pg_image_find(img, key, k.size), &had);
+            FUZZ_MUST(pg_cmp(had.data, had.size, label.data, label.size) == 0);
             FUZZ_MUST(existed == found);
             FUZZ_MUST(img->n - img->ntomb == nlive + !existed);
         }
@@ -569,11 +631,13 @@ static struct pg_image *compact(const struct pg_image *img,
                                 size_t cap)
 {
     struct pg_image *to;
+    void *labels;
 
-    if (cap > PG_IMAGE_MAX)
+    if (cap > PG_IMAGE_MAX || ref->label_len > PG_IMAGE_MAX)
         return NULL;
     to = fuzz_alloc(cap);
-    FUZZ_MUST(pg_image_compact(img, ref, sums, to, cap));
+    labels = ref->label_len == 0 ? NULL : fuzz_alloc(ref->label_len);
+    FUZZ_MUST(pg_image_compact_labeled(img, ref, sums, to, cap, labels));
     FUZZ_MUST(image_bytes(to) == cap && pg_check_image(to));
     return to;
 }
@@ -583,10 +647,17 @@ static void combine_equals(const struct chain *c, const struct pg_image *want)
 {
     size_t len = image_bytes(want);
     struct pg_image *img = fuzz_alloc(len);
+    void *theirs = pg_image_labels(want);
+    void *labels;
 
-    FUZZ_MUST(pg_combine(&c->ref, c->frags, c->bodies, c->n, c->page_bytes, img,
-                         len) == QUIRE_OK);
+    FUZZ_MUST(combine_into(c, img, len) == QUIRE_OK);
+    labels = pg_image_labels(img);
+    if (labels != NULL) { /* in both, but not at the same address */
+        FUZZ_MUST(memcmp(labels, theirs, c->ref.label_len) == 0);
+        memcpy((uint8_t *)img + img->recs_off - 8, &theirs, sizeof(theirs));
+    }
     FUZZ_MUST(image_bytes(img) == len && memcmp(img, want, len) == 0);
+    free(labels);
     free(img); /* PG-8 */
 }
 
@@ -618,10 +689,11 @@ static void whole_again(const struct chain *c, const struct pg_image *work)
     w.ref.level = c->ref.level;
     chain_fit(&w);
     chain_count(&w, image_count(work));
+    w.ref.label_len = (uint32_t)pg_label_bytes(work);
     want = compact(work, &w.ref, NULL, pg_image_compact_bytes(work, 0));
     if (want != NULL && len <= PG_RAW_MAX)
         combine_equals(&w, want);
-    free(want);
+    image_free(want);
     free(w.buf[0]);
 }
 
@@ -662,11 +734,12 @@ static void plan_again(const struct chain *c, struct pg_image *work,
     memcpy(d.frags[0].sums, in.sums, sizeof(in.sums));
     d.frags[0].count = image_count(work);
     ref_fit(&d);
+    d.ref.label_len = (uint32_t)pg_label_bytes(work);
     want = compact(work, &d.ref, d.frags[0].sums,
                    pg_plan_image_bytes(work, &plan));
     if (want != NULL && len <= PG_RAW_MAX)
         combine_equals(&d, want);
-    free(want);
+    image_free(want);
     free(d.buf[0]);
 }
 
@@ -737,21 +810,20 @@ static struct pg_image *combine(struct chain *c)
     size_t len;
     quire_status rc;
 
-    rc = pg_combine(&c->ref, c->frags, c->bodies, c->n, c->page_bytes, big,
-                    PG_IMAGE_MAX);
+    rc = combine_into(c, big, PG_IMAGE_MAX);
     FUZZ_MUST(rc == QUIRE_OK || rc == QUIRE_CORRUPT);
     if (rc == QUIRE_OK) {
         len = image_bytes(big);
         img = fuzz_alloc(len - 1);
-        FUZZ_MUST(pg_combine(&c->ref, c->frags, c->bodies, c->n, c->page_bytes,
-                             img, len - 1) == QUIRE_CORRUPT);
+        FUZZ_MUST(combine_into(c, img, len - 1) == QUIRE_CORRUPT);
         free(img);
         img = fuzz_alloc(len);
-        FUZZ_MUST(pg_combine(&c->ref, c->frags, c->bodies, c->n, c->page_bytes,
-                             img, len) == QUIRE_OK);
+        FUZZ_MUST(combine_into(c, img, len) == QUIRE_OK);
         FUZZ_MUST(image_bytes(img) == len && pg_check_image(img));
+        image_free(big);
+    } else {
+        free(big);
     }
-    free(big);
     return img;
 }
 
@@ -793,6 +865,8 @@ static void page_run(const uint8_t *data, size_t len)
     chain_fit(&c);
     if (merge_plain(&c))
         chain_count(&c, merge_count(&c));
+    if (!(how & PAGE_UNLABELED) && level == 0)
+        c.ref.label_len = (uint32_t)ra_min_u64(merge_labels(), PG_IMAGE_MAX);
     img = combine(&c);
     if (img != NULL) {
         fuzz_accepted++;
@@ -814,7 +888,7 @@ static void page_run(const uint8_t *data, size_t len)
             free(work);
         }
     }
-    free(img);
+    image_free(img);
     for (unsigned i = 0; i < c.n; i++)
         free(c.buf[i]);
     FUZZ_MUST(quire_simd_use(NULL) == QUIRE_OK);
@@ -838,6 +912,16 @@ static size_t seed_body(unsigned level, const struct page_shape *sh, bool delta,
         page_first_child(&w, &m, sh, rand);
     for (unsigned i = 0; i < (delta ? 3 : 8); i++)
         page_step(&w, &m, sh, rand, delta ? 6 : 0, 20);
+    for (unsigned i = 0; level == 0 && i < w.img->n; i += 3) {
+        uint8_t key[QUIRE_PAGE_MAX / 8];
+        struct quire_val k = { key, pg_image_key_copy(w.img, i, key) };
+        struct quire_val v = { "beside a label", i };
+        struct quire_val l = { key, ra_min_u64(k.size, 9) };
+
+        if (!pg_is_tomb(w.img, i))
+            FUZZ_MUST(
+                pg_work_put_labeled(w.img, &k, &v, &l, PG_ENTRY_PLAIN, NULL));
+    }
     len = pg_body_encode(w.img, delta ? PG_FORM_DELTA : PG_FORM_WHOLE, buf, cap,
                          &n);
     page_model_fini(&m);
