@@ -85,12 +85,14 @@ static void base_commit(struct quire *db, const struct plan *plan, unsigned no,
         unsigned n = (unsigned)test_rand_below(rand, plan->keys);
         struct quire_val k = { key, 0 };
         struct quire_val v = { text, 1 + test_rand_below(rand, 70) };
+        struct quire_val l = { key, 0 };
 
         k.size = (size_t)snprintf(key, sizeof(key), "key/%05u", n);
         for (size_t b = 0; b < v.size; b++)
             text[b] = (char)(test_rand(rand) >> 32);
-        FUZZ_MUST(quire_put(txn, i % 4 == 3 ? side : NULL, &k, &v, 0) ==
-                  QUIRE_OK);
+        l.size = i % 3 == 1 ? k.size : 0; /* some records have a label */
+        FUZZ_MUST(quire_put_labeled(txn, i % 4 == 3 ? side : NULL, &k, &v, &l,
+                                    0) == QUIRE_OK);
         if (i % 5 == 4)
             (void)!quire_del(txn, NULL, &k);
     }
@@ -291,6 +293,26 @@ static bool may_write(quire_status rc)
            rc == QUIRE_POISONED;
 }
 
+/* The label under the cursor, all bytes of it; a look-up finds the same, or in a
+ * damaged tree nothing. */
+static void look_label(struct quire_txn *txn, struct quire_tree *tree,
+                       struct quire_cursor *cur, const struct quire_val *key)
+{
+    uint8_t buf[QUIRE_LABEL_MAX];
+    struct quire_val label;
+    size_t size = 0;
+    quire_status rc = quire_cursor_get_label(cur, &label);
+
+    FUZZ_MUST(may_read(rc));
+    if (rc != QUIRE_OK)
+        return;
+    FUZZ_MUST(label.size <= QUIRE_LABEL_MAX);
+    rc = quire_get_label(txn, tree, key, buf, sizeof(buf), &size);
+    FUZZ_MUST(may_read(rc));
+    if (rc == QUIRE_OK && label.size != 0)
+        FUZZ_MUST(size == label.size && memcmp(buf, label.data, size) == 0);
+}
+
 static void look_record(struct quire_cursor *cur)
 {
     uint8_t buf[64];
@@ -336,6 +358,8 @@ static void look_scan(struct quire_txn *txn, struct quire_tree *tree,
             break;
         rc = quire_cursor_get(cur, &key, &val);
         FUZZ_MUST(may_read(rc) || rc == QUIRE_TOOBIG);
+        if (rc == QUIRE_OK || rc == QUIRE_TOOBIG)
+            look_label(txn, tree, cur, &key);
         look_record(cur);
         if (rc != QUIRE_OK && rc != QUIRE_TOOBIG)
             continue;
@@ -434,6 +458,7 @@ static void change(struct quire *db, unsigned how)
 {
     struct quire_val key = { "key/00011x", 10 };
     struct quire_val old = { "key/00007", 9 };
+    struct quire_val to = { "key/00008", 9 };
     struct quire_val val = { "new", 3 };
     struct quire_tree *side = NULL;
     struct quire_txn *txn;
@@ -454,7 +479,8 @@ static void change(struct quire *db, unsigned how)
         if (rc != QUIRE_OK)
             side = NULL;
         FUZZ_MUST(may_write(quire_put(txn, NULL, &key, &val, 0)));
-        FUZZ_MUST(may_write(quire_put(txn, side, &key, &val, 0)));
+        FUZZ_MUST(may_write(quire_put_labeled(txn, side, &key, &val, &key, 0)));
+        FUZZ_MUST(may_write(quire_set_label(txn, NULL, &to, &val)));
         FUZZ_MUST(may_write(quire_del(txn, NULL, &old)));
         look_txn(txn);
         if (i == 1) {
