@@ -146,7 +146,7 @@ LATEST := $(if $(filter release,$(CONFIG)),$(if $(PROGRAM),$(BUILD_ROOT)/quire))
 .SECONDARY:
 .PHONY: all help tests test run-tests check check-asan check-ubsan check-tsan \
     check-valgrind check-layers check-headers check-symbols demo crash coverage \
-    fuzz soak format-check install install-deps clean FORCE
+    fuzz soak check-neon format-check install install-deps clean FORCE
 
 all: $(LIBS) $(PROGRAM) $(EXAMPLES) $(LATEST) ## the libraries, the program and the examples (default)
 
@@ -409,6 +409,28 @@ fuzz: ## fuzz each of FUZZ_TARGETS (readers of records, pages, stores) for FUZZ_
 	        -artifact_prefix=$(BUILD_ROOT)/fuzz/$$t- \
 	        $(BUILD_ROOT)/fuzz/$$t.corpus \
 	        $$(ls -d tests/corpus/$$t 2>/dev/null) || exit 1; \
+	done
+
+# The searches and what is above them for Arm, run by an emulator: needs
+# gcc-aarch64-linux-gnu and qemu-user. cmocka's header is the same everywhere;
+# its functions are tests/bare_cmocka.c.
+NEON_CC ?= aarch64-linux-gnu-gcc
+NEON_RUN ?= qemu-aarch64
+CMOCKA_H ?= /usr/include/cmocka.h
+NEON_TESTS := test_pages_varint test_pages_ref test_pages_simd test_pages_image \
+    test_pages_work
+NEON_SRCS := tests/bare_cmocka.c tests/lib_test.c tests/lib_page.c \
+    $(addprefix pages/,simd.c image.c label.c varint.c ref.c work.c check.c \
+    large.c) alloc/base.c
+
+check-neon: ## tests of pages cross-compiled for Arm, under qemu-user
+	@mkdir -p $(BUILD_ROOT)/neon
+	@cp $(CMOCKA_H) $(BUILD_ROOT)/neon/
+	@for t in $(NEON_TESTS); do \
+	    $(NEON_CC) -std=c11 -O2 -g $(Q_WARN) -Werror -D_GNU_SOURCE -I. \
+	        -I$(BUILD_ROOT)/neon -DQUIRE_DEBUG=2 -static \
+	        -o $(BUILD_ROOT)/neon/$$t tests/$$t.c $(NEON_SRCS) && \
+	    echo "$$t on Arm" && $(NEON_RUN) $(BUILD_ROOT)/neon/$$t || exit 1; \
 	done
 
 check-layers: ## includes point up the table of layers only
