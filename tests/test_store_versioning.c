@@ -500,10 +500,32 @@ static void test_tree_stat(void **state)
 static uint64_t nreads;
 static const struct quire_io *under;
 
+static struct {
+    uint64_t off, nbytes;
+} hints[QUIRE_WINDOW_MAX];
+static uint64_t nhints, nkept;  /* given; and followed by that very read */
+static uint64_t nbefore, nlate; /* reads before a load; hints after its first */
+
+static int counted_read_ahead(void *ctx, void *file, uint64_t off,
+                              uint64_t nbytes)
+{
+    (void)ctx;
+    (void)file;
+    nlate += nreads != nbefore;
+    if (nhints < ARRAY_LEN(hints)) {
+        hints[nhints].off = off;
+        hints[nhints].nbytes = nbytes;
+    }
+    nhints++;
+    return 0;
+}
+
 static ssize_t counted_pread(void *ctx, void *file, void *buf, size_t nbytes,
                              uint64_t off)
 {
     nreads++;
+    if (nkept < nhints && nhints <= ARRAY_LEN(hints))
+        nkept += hints[nkept].off == off && hints[nkept].nbytes == nbytes;
     return under->pread(ctx, file, buf, nbytes, off);
 }
 
@@ -540,8 +562,13 @@ static uint64_t reads_of_leaf(const struct quire_options *opt, unsigned i,
     CHECK_OK(quire_begin(db, QUIRE_READ, &txn));
     get_record(txn, other);
     n = nreads;
+    nbefore = n;
+    nhints = nkept = nlate = 0;
     get_record(txn, i);
     n = nreads - n;
+    CHECK_EQ(nhints, n - 1); /* all but the newest fragment were announced, */
+    CHECK_EQ(nkept, nhints); /* and are what was read then */
+    CHECK_EQ(nlate, 0);
     quire_abort(txn);
     CHECK_OK(quire_close(db));
     return n;
@@ -574,6 +601,8 @@ static void test_reads_of_a_page(void **state)
             CHECK_CASE(all[v].name);
             under = mem_disk_io(disk);
             io.pread = counted_pread;
+            io.pread_once = NULL;
+            io.read_ahead = counted_read_ahead;
             CHECK_OK(quire_open(PATH, &opt, &db));
             CHECK_OK(quire_begin(db, QUIRE_WRITE, &txn));
             for (unsigned i = 0; i < NRECORDS; i++)
