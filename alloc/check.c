@@ -30,6 +30,7 @@ struct ra_check_sum {
     uint64_t resident; /* bytes */
     uint64_t nregions[QUIRE_SEG_CLASSES];
     uint64_t nwarm[QUIRE_SEG_CLASSES];
+    uint64_t noffer[QUIRE_SEG_CLASSES][RA_HOMES];
     uint64_t in_use[QUIRE_SEG_CLASSES];
     uint64_t spare[QUIRE_SEG_CLASSES]; /* free, and not on offer */
 };
@@ -71,6 +72,7 @@ static bool ra_check_region(struct ra_pool *pool, struct ra_region *r,
     ok = ra_class_check(c, r);
     sum->nregions[cls]++;
     sum->nwarm[cls] += r->nwarm;
+    sum->noffer[cls][r->home] += r->nwarm + r->ncold;
     sum->whole += ra_class_out(c, r) == 0;
     for (uint32_t i = 0; i < c->nsegs; i++) {
         uint8_t state = atomic_load_explicit(
@@ -93,13 +95,18 @@ static bool ra_check_lists(struct ra_class *c)
     bool ok = true;
 
     ra_mutex_lock(&c->lock);
-    for (unsigned l = 0; l < RA_LISTS; l++) {
+    for (unsigned k = 0; k < RA_HOMES * RA_LISTS; k++) {
+        unsigned home = k / RA_LISTS;
+        unsigned l = k % RA_LISTS;
+        struct ra_region *r = c->home[home].list[l];
         const struct ra_region *prev = NULL;
         uint64_t n = 0;
 
-        ok = ok && (((c->mask >> l) & 1) != 0) == (c->list[l] != NULL);
-        for (struct ra_region *r = c->list[l]; ok && r != NULL; r = r->next) {
-            ok = r->list == l && r->prev == prev && ++n <= c->nregions;
+        ok = ok && (((c->home[home].mask >> l) & 1) != 0) == (r != NULL) &&
+             (r == NULL || home < c->pool->nhomes);
+        for (; ok && r != NULL; r = r->next) {
+            ok = r->list == l && r->home == home && r->prev == prev &&
+                 ++n <= c->nregions;
             prev = r;
         }
     }
@@ -154,6 +161,10 @@ bool ra_check_pool(struct ra_pool *pool)
             sum.in_use[i] + sum.spare[i] != ra_figure(&c->out) ||
             sum.spare[i] != spare[i])
             return ra_check_failed(pool, "RA-9: the sums of a class", c);
+        for (unsigned home = 0; home < RA_HOMES; home++) {
+            if (sum.noffer[i][home] != c->home[home].noffer)
+                return ra_check_failed(pool, "RA-9: the sums of a home", c);
+        }
     }
     ra_mutex_lock(&pool->table_lock);
     for (struct ra_table *t = pool->tables; t != NULL; t = t->next)

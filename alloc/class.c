@@ -15,6 +15,10 @@
  * lets the thin ones drain (they can then be given back whole). Within a
  * region the lowest free segment is taken, for the same reason.
  *
+ * Each home has such lists of its own: threads that take from the same regions
+ * take cache lines from each other, those of states above all. What is full is
+ * compared within a home; other homes come next, or growing, as RA-13 says.
+ *
  * The order of ra_class_take(): a warm segment, which costs a few
  * instructions under the lock; a cold one, for which memory is first reserved
  * in the budget and then obtained from the system outside the lock; an empty
@@ -48,11 +52,11 @@ static void ra_class_unlink(struct ra_class *c, struct ra_region *r)
     if (r->prev != NULL)
         r->prev->next = r->next;
     else
-        c->list[r->list] = r->next;
+        c->home[r->home].list[r->list] = r->next;
     if (r->next != NULL)
         r->next->prev = r->prev;
-    if (c->list[r->list] == NULL)
-        c->mask &= ~(UINT32_C(1) << r->list);
+    if (c->home[r->home].list[r->list] == NULL)
+        c->home[r->home].mask &= ~(UINT32_C(1) << r->list);
     /* relaxed: a hint, see struct ra_pool */
     if (ra_class_is_whole_list(r->list))
         atomic_fetch_sub_explicit(&c->pool->regions_whole, 1,
@@ -71,11 +75,11 @@ void ra_class_place(struct ra_class *c, struct ra_region *r)
     if (list != RA_LIST_NONE) {
         r->list = list;
         r->prev = NULL;
-        r->next = c->list[list];
+        r->next = c->home[r->home].list[list];
         if (r->next != NULL)
             r->next->prev = r;
-        c->list[list] = r;
-        c->mask |= UINT32_C(1) << list;
+        c->home[r->home].list[list] = r;
+        c->home[r->home].mask |= UINT32_C(1) << list;
         if (ra_class_is_whole_list(list))
             ra_count(&c->pool->regions_whole, 1);
     }
@@ -99,6 +103,7 @@ void ra_class_join(struct ra_class *c, struct ra_region *r)
     atomic_store_explicit(&r->cls, c->id, memory_order_relaxed);
     c->nregions++;
     c->nwarm += r->nwarm;
+    c->home[r->home].noffer += r->nwarm + r->ncold;
     ra_class_place(c, r);
 }
 
@@ -108,19 +113,53 @@ void ra_class_leave(struct ra_class *c, struct ra_region *r)
     ra_class_unlink(c, r);
     c->nregions--;
     c->nwarm -= r->nwarm;
+    c->home[r->home].noffer -= r->nwarm + r->ncold;
     /* relaxed: as in ra_class_join() */
     atomic_store_explicit(&r->cls, RA_CLASS_NONE, memory_order_relaxed);
 }
 
-/* The fullest region of the lists `first` .. `first` + RA_LEVELS - 1. */
+/* The fullest region of the lists `first` .. `first` + RA_LEVELS - 1 of a
+ * home. */
 static struct ra_region *ra_class_fullest(const struct ra_class *c,
-                                          uint32_t first)
+                                          uint32_t home, uint32_t first)
 {
-    uint32_t mask = (c->mask >> first) & ((UINT32_C(1) << RA_LEVELS) - 1);
+    uint32_t mask = (c->home[home].mask >> first) &
+                    ((UINT32_C(1) << RA_LEVELS) - 1);
 
     if (mask == 0)
         return NULL;
-    return c->list[first + 31 - (uint32_t)__builtin_clz(mask)];
+    return c->home[home].list[first + 31 - (uint32_t)__builtin_clz(mask)];
+}
+
+/* The same of the homes behind `home`, in turn. */
+static struct ra_region *ra_class_fullest_abroad(const struct ra_class *c,
+                                                 uint32_t home, uint32_t first)
+{
+    struct ra_region *r = NULL;
+
+    for (uint32_t k = 1; r == NULL && k < c->pool->nhomes; k++)
+        r = ra_class_fullest(c, (home + k) % c->pool->nhomes, first);
+    return r;
+}
+
+/* RA-13: do the other homes offer so much that `home`, which has none, takes
+ * of theirs rather than grow? */
+static bool ra_class_is_plenty(const struct ra_class *c, uint32_t home)
+{
+    uint64_t n = 0;
+
+    for (uint32_t k = 1; k < c->pool->nhomes; k++)
+        n += c->home[(home + k) % c->pool->nhomes].noffer;
+    return n >= c->nsegs;
+}
+
+struct ra_region *ra_class_on_list(const struct ra_class *c, uint32_t list)
+{
+    struct ra_region *r = NULL;
+
+    for (uint32_t home = 0; r == NULL && home < c->pool->nhomes; home++)
+        r = c->home[home].list[list];
+    return r;
 }
 
 static void ra_class_add_out(struct ra_class *c, int64_t n)
@@ -142,10 +181,10 @@ static struct ra_spare ra_class_spare(const struct ra_class *c,
     };
 }
 
-/* A region for `c`, which has nothing on offer: an empty one, or a new one.
- * Joined and placed. NULL and *why. */
-static struct ra_region *ra_class_grow(struct ra_class *c, bool may_map,
-                                       struct ra_why *why)
+/* A region for `home` of `c`, which has nothing on offer: an empty one, or a
+ * new one. Joined and placed. NULL and *why. */
+static struct ra_region *ra_class_grow(struct ra_class *c, uint32_t home,
+                                       bool may_map, struct ra_why *why)
 {
     struct ra_pool *pool = c->pool;
     struct ra_region *r = ra_region_pop(pool);
@@ -171,6 +210,7 @@ static struct ra_region *ra_class_grow(struct ra_class *c, bool may_map,
             return NULL;
     }
     ra_class_make_cold(c, r);
+    r->home = home;
     ra_class_join(c, r);
     return r;
 }
@@ -228,14 +268,45 @@ static void ra_class_offer_rest(struct ra_class *c, struct ra_region *r,
         ra_bits_set(&r->warm, k);
         r->idle[k / 64] &= ~(UINT64_C(1) << (k % 64));
     }
-    r->nwarm += n - 1;
-    c->nwarm += n - 1;
+    ra_class_count(c, r, (int32_t)n - 1, 0);
     ra_class_place(c, r);
     ra_room_news(c->pool);
     ra_mutex_unlock(&c->lock);
 }
 
-void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
+/* A segment of `r`, which has warm ones. The lock is held at first, no more
+ * then. */
+static void *ra_class_take_warm(struct ra_class *c, struct ra_region *r)
+{
+    uint32_t i = ra_bits_first(&r->warm);
+
+    ra_bits_clear(&r->warm, i);
+    ra_class_count(c, r, -1, 0);
+    ra_class_add_out(c, 1);
+    ra_class_place(c, r);
+    ra_mutex_unlock(&c->lock);
+    return ra_class_hand_out(c, ra_class_spare(c, r, i), true);
+}
+
+/* A region with cold segments for `home`, perhaps a new one; NULL and *why. */
+static struct ra_region *ra_class_find_cold(struct ra_class *c, uint32_t home,
+                                            bool may_map, struct ra_why *why)
+{
+    struct ra_region *r = ra_class_fullest(c, home, RA_LIST_COLD);
+
+    if (r == NULL && ra_class_is_plenty(c, home))
+        r = ra_class_fullest_abroad(c, home, RA_LIST_COLD);
+    if (r == NULL)
+        r = ra_class_grow(c, home, may_map, why);
+    /* RA-13: rather than fail. Warm ones are looked for by the caller. */
+    if (r == NULL && why->kind != RA_WHY_REGION &&
+        ra_class_fullest_abroad(c, home, RA_LIST_WARM) == NULL)
+        r = ra_class_fullest_abroad(c, home, RA_LIST_COLD);
+    return r;
+}
+
+void *ra_class_take(struct ra_class *c, uint32_t home, bool may_map,
+                    struct ra_why *why)
 {
     struct ra_pool *pool = c->pool;
     size_t seg_bytes = ra_class_bytes(c);
@@ -246,27 +317,19 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     int err;
 
     ra_mutex_lock(&c->lock);
-    r = ra_class_fullest(c, RA_LIST_WARM);
-    if (QUIRE_LIKELY(r != NULL)) {
-        i = ra_bits_first(&r->warm);
-        ra_bits_clear(&r->warm, i);
-        r->nwarm--;
-        c->nwarm--;
-        ra_class_add_out(c, 1);
-        ra_class_place(c, r);
-        ra_mutex_unlock(&c->lock);
-        return ra_class_hand_out(c, ra_class_spare(c, r, i), true);
-    }
+    r = ra_class_fullest(c, home, RA_LIST_WARM);
+    if (r == NULL && ra_class_is_plenty(c, home))
+        r = ra_class_fullest_abroad(c, home, RA_LIST_WARM);
+    if (QUIRE_LIKELY(r != NULL))
+        return ra_class_take_warm(c, r);
 
     /* RA-2: before it is taken */
     if (!QUIRE_POINT(RA_SEGMENT_BUDGET, false,
                      ra_pool_reserve(pool, seg_bytes))) {
         why->kind = RA_WHY_BUDGET;
-        goto unlock;
+        goto abroad;
     }
-    r = ra_class_fullest(c, RA_LIST_COLD);
-    if (r == NULL)
-        r = ra_class_grow(c, may_map, why);
+    r = ra_class_find_cold(c, home, may_map, why);
     if (r == NULL)
         goto unreserve;
     i = ra_bits_first(&r->cold);
@@ -275,7 +338,7 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
         goto unreserve;
     for (uint32_t k = first; k < first + n; k++)
         ra_bits_clear(&r->cold, k);
-    r->ncold -= n;
+    ra_class_count(c, r, 0, -(int32_t)n);
     ra_class_add_out(c, 1);
     ra_class_place(c, r);
     ra_mutex_unlock(&c->lock);
@@ -299,23 +362,33 @@ void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why)
     ra_mutex_lock(&c->lock);
     for (uint32_t k = first; k < first + n; k++)
         ra_bits_set(&r->cold, k);
-    r->ncold += n;
+    ra_class_count(c, r, 0, (int32_t)n);
     ra_class_add_out(c, -1);
     ra_class_place(c, r);
 unreserve:
     ra_pool_unreserve(pool, n * seg_bytes);
-unlock:
+abroad:
+    /* RA-13: what other homes offer, before it fails */
+    r = why->kind == RA_WHY_REGION
+            ? NULL
+            : ra_class_fullest_abroad(c, home, RA_LIST_WARM);
+    if (r != NULL)
+        return ra_class_take_warm(c, r);
     ra_mutex_unlock(&c->lock);
     return NULL;
 }
 
-uint32_t ra_class_refill(struct ra_class *c, struct ra_spare *spare, uint32_t n)
+uint32_t ra_class_refill(struct ra_class *c, uint32_t home,
+                         struct ra_spare *spare, uint32_t n)
 {
     struct ra_region *r;
     uint32_t got = 0;
 
+    __builtin_prefetch(&c->out, 1); /* while the lock's line comes */
     ra_mutex_lock(&c->lock);
-    r = ra_class_fullest(c, RA_LIST_WARM);
+    r = ra_class_fullest(c, home, RA_LIST_WARM);
+    if (r == NULL && ra_class_is_plenty(c, home))
+        r = ra_class_fullest_abroad(c, home, RA_LIST_WARM);
     if (r != NULL) {
         uint32_t first = ra_bits_first(&r->warm) / 64;
 
@@ -328,12 +401,15 @@ uint32_t ra_class_refill(struct ra_class *c, struct ra_spare *spare, uint32_t n)
             ra_bits_clear(&r->warm, i);
             spare[got++] = ra_class_spare(c, r, i);
         }
-        r->nwarm -= got;
-        c->nwarm -= got;
+        ra_class_count(c, r, -(int32_t)got, 0);
         ra_class_add_out(c, got);
         ra_class_place(c, r);
     }
     ra_mutex_unlock(&c->lock);
+    /* Another thread may have written them last: all are fetched at once, not
+     * each by the store that hands the segment out. */
+    for (uint32_t k = 0; k < got; k++)
+        __builtin_prefetch((const void *)spare[k].state, 1);
     return got;
 }
 
@@ -341,9 +417,22 @@ void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n)
 {
     bool wake;
 
+    /* Other threads may have written them last: all are fetched at once, and
+     * with no lock held. */
+    __builtin_prefetch(&c->out, 1);
+    for (uint32_t k = 0; n > 1 && k < n; k++) {
+        const struct ra_region *r = ra_region_near(c->pool, spare[k].seg);
+        uint32_t i = (uint32_t)((size_t)(spare[k].seg - r->base) >>
+                                c->seg_shift);
+
+        __builtin_prefetch(&r->list, 1);
+        __builtin_prefetch(&r->idle, 1); /* the line behind, with `warm` */
+        __builtin_prefetch(&r->warm.word[i / 64], 1);
+        __builtin_prefetch(&r->idle[i / 64], 1);
+    }
     ra_mutex_lock(&c->lock);
     for (uint32_t k = 0; k < n; k++) {
-        struct ra_region *r = ra_region_find(c->pool, spare[k].seg);
+        struct ra_region *r = ra_region_near(c->pool, spare[k].seg);
         uint32_t i = (uint32_t)((size_t)(spare[k].seg - r->base) >>
                                 c->seg_shift);
 
@@ -351,10 +440,9 @@ void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n)
         QUIRE_ASSERT(!ra_bits_test(&r->cold, i));
         ra_bits_set(&r->warm, i);
         r->idle[i / 64] &= ~(UINT64_C(1) << (i % 64));
-        r->nwarm++;
+        ra_class_count(c, r, 1, 0);
         ra_class_place(c, r);
     }
-    c->nwarm += n;
     ra_class_add_out(c, -(int64_t)n);
     wake = c->nwarm > c->wake_at;
     ra_room_news(c->pool);

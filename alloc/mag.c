@@ -34,9 +34,9 @@
  * held up while the list changes, so that a child finds the mutex free; the
  * magazines of the parent's pools are left alone there.
  *
- * Bounds: a thread keeps at most a 512th of the budget of each class, 2 MiB
- * and RA_MAG_MAX segments; all threads together a quarter of the budget: the
- * threads that come later do without. Budgets below RA_MAG_BUDGET_MIN have no
+ * Bounds: a thread keeps at most a 512th of the budget of each class, a 256th
+ * from RA_HUGE_BUDGET_MIN on, 8 MiB and RA_MAG_MAX segments; all threads
+ * together a quarter of the budget: the threads that come later do without. Budgets below RA_MAG_BUDGET_MIN have no
  * magazines: a few threads would hold a good part of them.
  */
 #include <linux/membarrier.h>
@@ -47,7 +47,7 @@
 #include "alloc/ra_impl.h"
 
 #define RA_MAG_BUDGET_MIN ((uint64_t)32 << 20) /* bytes */
-#define RA_MAG_CLASS_BYTES ((uint64_t)2 << 20) /* most, of one class */
+#define RA_MAG_CLASS_BYTES ((uint64_t)8 << 20) /* most, of one class */
 #define RA_MAG_TURNS 64 /* given to an owner that sleeps inside */
 
 _Thread_local struct ra_mag_here ra_mag_here;
@@ -98,7 +98,7 @@ bool ra_mag_refill(struct ra_mag *m, struct ra_class *c)
 
     if (cap == 0)
         return false;
-    n = ra_class_refill(c, k->spare, (cap + 1) / 2);
+    n = ra_class_refill(c, m->home, k->spare, (cap + 1) / 2);
     /* relaxed: see struct ra_mag_class */
     atomic_store_explicit(&k->n, n, memory_order_relaxed);
     return n > 0;
@@ -142,8 +142,24 @@ static uint64_t ra_mag_empty(struct ra_mag *m)
 
 /* ---- the list; its lock is held ---- */
 
+/* `m` gets the home that has the fewest threads. */
+static void ra_mag_settle(struct ra_mag *m)
+{
+    uint32_t nthreads[RA_HOMES] = { 0 };
+
+    for (const struct ra_mag *k = ra_mag_all; k != NULL; k = k->next) {
+        if (k->pool == m->pool)
+            nthreads[k->home]++;
+    }
+    for (uint32_t home = 1; home < m->pool->nhomes; home++) {
+        if (nthreads[home] < nthreads[m->home])
+            m->home = home;
+    }
+}
+
 static void ra_mag_link(struct ra_mag *m)
 {
+    ra_mag_settle(m);
     m->next = ra_mag_all;
     if (m->next != NULL)
         m->next->prev = m;
@@ -195,20 +211,37 @@ static uint64_t ra_mag_class_bytes(uint64_t budget_bytes)
 {
     if (budget_bytes < RA_MAG_BUDGET_MIN)
         return 0;
-    return ra_min_u64(budget_bytes / 512, RA_MAG_CLASS_BYTES);
+    if (budget_bytes < RA_HUGE_BUDGET_MIN)
+        return budget_bytes / 512;
+    return ra_min_u64(budget_bytes / 256, RA_MAG_CLASS_BYTES);
+}
+
+/* Most segments of class `c` in one magazine. */
+static uint64_t ra_mag_segs(const struct ra_class *c, uint64_t budget_bytes)
+{
+    return ra_min_u64(ra_mag_class_bytes(budget_bytes) >> c->seg_shift,
+                      RA_MAG_MAX);
+}
+
+/* Most bytes in one magazine. */
+static uint64_t ra_mag_bytes(const struct ra_pool *pool, uint64_t budget_bytes)
+{
+    uint64_t nbytes = 0;
+
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        nbytes += ra_mag_segs(&pool->cls[i], budget_bytes)
+                  << pool->cls[i].seg_shift;
+    return nbytes;
 }
 
 void ra_mag_set_caps(struct ra_pool *pool, uint64_t budget_bytes)
 {
-    uint64_t nbytes = ra_mag_class_bytes(budget_bytes);
-
-    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++) {
-        uint64_t n = ra_min_u64(nbytes >> pool->cls[i].seg_shift, RA_MAG_MAX);
-
-        /* relaxed: a bound may be seen late */
-        atomic_store_explicit(&pool->mag_cap[i], (uint32_t)n,
-                              memory_order_relaxed);
-    }
+    /* relaxed: a bound may be seen late */
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        atomic_store_explicit(
+            &pool->mag_cap[i],
+            (uint32_t)ra_mag_segs(&pool->cls[i], budget_bytes),
+            memory_order_relaxed);
     /* A new name, so that threads that had to do without ask again. relaxed:
      * only has to differ. */
     if (ra_figure(&pool->mag_id) != 0)
@@ -258,8 +291,8 @@ void ra_mag_fini(struct ra_pool *pool)
 static struct ra_mag *ra_mag_make(struct ra_pool *pool)
 {
     struct ra_mag *m = NULL;
-    uint64_t all = (ra_figure(&pool->nmags) + 1) * QUIRE_SEG_CLASSES *
-                   ra_mag_class_bytes(ra_pool_budget(pool));
+    uint64_t all = (ra_figure(&pool->nmags) + 1) *
+                   ra_mag_bytes(pool, ra_pool_budget(pool));
 
     if (all > ra_pool_budget(pool) / 4)
         return NULL;

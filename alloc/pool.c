@@ -284,6 +284,7 @@ quire_status ra_pool_create(const struct quire_pool_options *opt,
     pool->region_shift = (uint32_t)__builtin_ctz(region);
     pool->huge = pool->sys.huge != NULL && budget >= RA_HUGE_BUDGET_MIN &&
                  region >= RA_HUGE_BYTES;
+    pool->nhomes = budget >= RA_HOMES_BUDGET_MIN ? RA_HOMES : 1;
     /* descriptor, three bitmaps, one byte for each of the most segments */
     pool->meta_bytes = (uint32_t)(sizeof(struct ra_region) +
                                   region / QUIRE_SEG_MIN / 8 * 3 +

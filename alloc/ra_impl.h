@@ -92,8 +92,8 @@ static inline void ra_unguard(void *addr, size_t nbytes)
 /* Under the lock of the region's class, as all of a region that changes. The
  * first set bit is found with at most RA_SUM_WORDS + 1 words looked at. */
 struct ra_bits {
-    uint64_t sum[RA_SUM_WORDS]; /* bit w: word[w] != 0 */
     uint64_t *word;             /* bit i: segment i; pointer immutable */
+    uint64_t sum[RA_SUM_WORDS]; /* bit w: word[w] != 0 */
 };
 
 static inline bool ra_bits_test(const struct ra_bits *b, uint32_t i)
@@ -165,6 +165,12 @@ enum ra_state {
 #define RA_LISTS (2 * RA_LEVELS)
 #define RA_LIST_NONE RA_LISTS /* nothing on offer, or in no class */
 
+/* Homes: each class has its lists once for each. A thread that has a magazine
+ * belongs to a home, and a region to that of the thread which brought it into
+ * the class. A thread takes from regions of its own home first (RA-13). */
+#define RA_HOMES 4
+#define RA_HOMES_BUDGET_MIN ((uint64_t)512 << 20) /* bytes; less: one home */
+
 /* A segment is on offer when its bit is set in `warm` or `cold`, never both
  * (RA-5); otherwise one owner has it: a caller, or the sweeper. */
 struct ra_region {
@@ -176,18 +182,21 @@ struct ra_region {
                              empty. Written by the region's only owner */
     _Atomic uint32_t next_empty; /* atomic: slot of the next empty region */
 
-    /* What each release reads is above, on a line of its own. */
+    /* What each release reads is above, on a line of its own. What changes
+     * with most segments put on offer is on the next one. */
     alignas(RA_LINE) uint32_t list; /* under the class lock; which it is on */
     uint32_t nwarm;                 /* under the class lock; bits set in warm */
     uint32_t ncold;                 /* under the class lock; bits set in cold */
-    struct ra_region *prev;         /* under the class lock */
-    struct ra_region *next;         /* under the class lock */
-    struct ra_bits warm; /* under the class lock: free and resident */
-    struct ra_bits cold; /* under the class lock: free and decommitted */
     uint32_t plain; /* under the class lock; bit g: no huge page in the g-th
                        2 MiB (RA-12) */
+    struct ra_region *prev; /* under the class lock */
+    struct ra_region *next; /* under the class lock */
     uint64_t *idle; /* under the class lock; bit i, with that of warm: segment
                        i is free since the sweeper's last pass */
+    struct ra_bits warm; /* under the class lock: free and resident */
+    struct ra_bits cold; /* under the class lock: free and decommitted */
+    uint32_t home;       /* of the lists that it is on; written by the region's
+                            only owner before it joins a class */
 };
 
 /* The state of segment `i`, of 1 << seg_shift bytes; enum ra_state. It is the
@@ -207,24 +216,33 @@ struct ra_spare {
 
 /* ---- classes ---- */
 
+/* The regions with something on offer of one home of a class. */
+struct ra_lists {
+    alignas(RA_LINE) uint32_t mask;   /* bit i: list[i] is not empty */
+    uint64_t noffer;                  /* segments on offer, warm or cold */
+    struct ra_region *list[RA_LISTS]; /* by fullness */
+};
+
 struct ra_class {
-    alignas(RA_LINE) struct ra_mutex lock; /* rank RA_CLASS */
-    struct ra_pool *pool;                  /* immutable */
+    alignas(RA_LINE) struct ra_pool *pool; /* immutable */
     uint32_t id;          /* immutable: 0 for 4 KiB ... 6 for 256 KiB */
     uint32_t seg_shift;   /* immutable: log2 of the segment's bytes */
     uint32_t nsegs;       /* immutable: segments in a region */
     uint32_t nsegs_shift; /* immutable: log2 of that */
-    uint32_t mask;        /* under lock; bit i: list[i] is not empty */
-    struct ra_region *list[RA_LISTS]; /* under lock */
-    uint32_t nregions;                /* under lock */
+
+    /* What every operation reads is above, what some write below: on two
+     * lines, that threads take from each other, and on those of one home. */
+    alignas(RA_LINE) struct ra_mutex lock; /* rank RA_CLASS */
     uint64_t nwarm;        /* under lock; free resident segments on offer */
-    uint64_t wake_at;      /* under lock; nwarm that wakes the sweeper */
-    uint64_t out_peak;     /* under lock; most segments out at once */
-    _Atomic bool sweeping; /* atomic; a background pass is at this class, and
-                                a second one passes it by */
     _Atomic uint64_t out;  /* written under lock; read relaxed for figures:
                                 segments handed out, to callers and to
                                 magazines */
+    uint64_t out_peak;     /* under lock; most segments out at once */
+    uint64_t wake_at;      /* under lock; nwarm that wakes the sweeper */
+    uint32_t nregions;     /* under lock */
+    _Atomic bool sweeping; /* atomic; a background pass is at this class, and
+                                a second one passes it by */
+    struct ra_lists home[RA_HOMES]; /* under lock */
 };
 
 static inline size_t ra_class_bytes(const struct ra_class *c)
@@ -269,6 +287,7 @@ struct ra_pool {
     uint32_t region_bytes;  /* immutable */
     uint32_t region_shift;  /* immutable */
     bool huge;              /* immutable: huge pages are used */
+    uint32_t nhomes;        /* immutable: 1 to RA_HOMES */
     uint32_t meta_bytes;    /* immutable: a descriptor with its arrays */
 
     /* The region table: open addressing, never more than half full, no
@@ -499,6 +518,17 @@ void ra_class_leave(struct ra_class *c, struct ra_region *r);
  * and will be of class `c`. No lock needed. */
 void ra_class_make_cold(const struct ra_class *c, struct ra_region *r);
 
+/* `warm` more segments of `r` are warm ones on offer, `cold` more cold ones;
+ * ra_class_place() when the bitmaps say so too. */
+static inline void ra_class_count(struct ra_class *c, struct ra_region *r,
+                                  int32_t warm, int32_t cold)
+{
+    r->nwarm += (uint32_t)warm;
+    r->ncold += (uint32_t)cold;
+    c->nwarm += (uint64_t)warm;
+    c->home[r->home].noffer += (uint64_t)warm + (uint64_t)cold;
+}
+
 /* Move `r` to the list its counts ask for. */
 void ra_class_place(struct ra_class *c, struct ra_region *r);
 
@@ -509,18 +539,23 @@ static inline uint32_t ra_class_out(const struct ra_class *c,
     return c->nsegs - r->nwarm - r->ncold;
 }
 
-/* Take a segment from what is free now, without sweeping; mapping a region
- * only with `may_map`. NULL and *why. Takes the lock itself. */
-void *ra_class_take(struct ra_class *c, bool may_map, struct ra_why *why);
+/* Take a segment from what is free now, of `home` if possible, without
+ * sweeping; mapping a region only with `may_map`. NULL and *why. Takes the lock
+ * itself. */
+void *ra_class_take(struct ra_class *c, uint32_t home, bool may_map,
+                    struct ra_why *why);
 
 /* Put `n` released segments, whose state is RA_FREE, on offer. Takes the lock
  * itself. */
 void ra_class_put(struct ra_class *c, const struct ra_spare *spare, uint32_t n);
 
-/* Take at most `n` warm segments, neighbours, for a magazine; how many. They
- * stay RA_FREE. Takes the lock itself. */
-uint32_t ra_class_refill(struct ra_class *c, struct ra_spare *spare,
-                         uint32_t n);
+/* Take at most `n` warm segments, neighbours, for a magazine of `home`; how
+ * many. They stay RA_FREE. Takes the lock itself. */
+uint32_t ra_class_refill(struct ra_class *c, uint32_t home,
+                         struct ra_spare *spare, uint32_t n);
+
+/* A region of list `list` of some home, or NULL. */
+struct ra_region *ra_class_on_list(const struct ra_class *c, uint32_t list);
 
 /* `spare`, of class `c`, has a caller for its owner: its state, and what
  * memory checkers know; the segment. No lock needed. */
@@ -571,6 +606,7 @@ struct ra_mag {
     _Atomic uint32_t claimed; /* atomic; written under RA_MAG */
     struct ra_pool *pool;     /* immutable */
     const void *owner;        /* immutable: which thread's it is */
+    uint32_t home;            /* immutable once on the list */
     struct ra_mag *prev;      /* under RA_MAG */
     struct ra_mag *next;      /* under RA_MAG */
     struct ra_mag_class cls[QUIRE_SEG_CLASSES];
@@ -628,6 +664,14 @@ static inline struct ra_mag *ra_mag_get(struct ra_pool *pool, bool may_make)
     return ra_mag_find(pool, may_make);
 }
 
+/* This thread's home: that of its magazine, the first one without. */
+static inline uint32_t ra_mag_home(struct ra_pool *pool)
+{
+    struct ra_mag *m = ra_mag_get(pool, false);
+
+    return m != NULL ? m->home : 0;
+}
+
 /* Be inside; false: somebody else is. */
 static inline bool ra_mag_enter(struct ra_mag *m)
 {
@@ -677,33 +721,40 @@ static inline bool ra_mag_take(struct ra_class *c, bool may_make,
     return true;
 }
 
-/* Put a released segment into this thread's magazine, emptied by half if need
- * be; false: there is none. */
-static inline bool ra_mag_put(struct ra_class *c, struct ra_spare spare)
+/* Be inside this thread's magazine with room for one more segment of `c`,
+ * emptied by half if need be; NULL: there is none. */
+static inline struct ra_mag *ra_mag_enter_room(struct ra_class *c)
 {
     struct ra_mag *m = ra_mag_get(c->pool, false);
-    struct ra_mag_class *k;
     uint32_t n;
     uint32_t cap;
 
     if (QUIRE_UNLIKELY(m == NULL) || QUIRE_UNLIKELY(!ra_mag_enter(m)))
-        return false;
-    k = &m->cls[c->id];
+        return NULL;
     /* relaxed: as in ra_mag_take(); a bound may be seen late */
-    n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    n = atomic_load_explicit(&m->cls[c->id].n, memory_order_relaxed);
     cap = atomic_load_explicit(&c->pool->mag_cap[c->id], memory_order_relaxed);
-    if (QUIRE_UNLIKELY(n >= cap)) {
-        if (cap == 0) {
-            ra_mag_exit(m);
-            return false;
-        }
-        ra_mag_flush(m, c);
-        n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    if (QUIRE_LIKELY(n < cap))
+        return m;
+    if (cap == 0) {
+        ra_mag_exit(m);
+        return NULL;
     }
+    ra_mag_flush(m, c);
+    return m;
+}
+
+/* Put a released segment into `m`, which has room, and leave it. */
+static inline void ra_mag_put(struct ra_mag *m, const struct ra_class *c,
+                              struct ra_spare spare)
+{
+    struct ra_mag_class *k = &m->cls[c->id];
+    /* relaxed: written by who is inside */
+    uint32_t n = atomic_load_explicit(&k->n, memory_order_relaxed);
+
     k->spare[n] = spare;
     atomic_store_explicit(&k->n, n + 1, memory_order_relaxed);
     ra_mag_exit(m);
-    return true;
 }
 
 /* ---- sweeping (sweep.c) ---- */

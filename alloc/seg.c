@@ -48,15 +48,16 @@ static inline void *ra_seg_take_near(struct ra_class *c)
 static void *ra_seg_take(struct ra_class *c, bool may_sweep, struct ra_why *why)
 {
     struct ra_pool *pool = c->pool;
+    uint32_t home = ra_mag_home(pool);
     bool may_map = !may_sweep || (ra_figure(&pool->regions_whole) == 0 &&
                                   ra_figure(&pool->nmags) == 0);
-    void *seg = ra_class_take(c, may_map, why);
+    void *seg = ra_class_take(c, home, may_map, why);
 
     if (seg == NULL && why->kind == RA_WHY_REGION) {
         (void)ra_mag_drain(pool);
         if (ra_figure(&pool->regions_whole) > 0)
             (void)ra_sweep_run(pool, pool->region_bytes, true);
-        seg = ra_class_take(c, true, why);
+        seg = ra_class_take(c, home, true, why);
     }
     return seg;
 }
@@ -146,6 +147,7 @@ bool ra_seg_free(struct ra_pool *pool, void *seg)
 {
     struct ra_region *r;
     struct ra_class *c;
+    struct ra_mag *m;
     uint32_t cls;
     struct ra_spare spare;
     size_t off;
@@ -169,16 +171,23 @@ bool ra_seg_free(struct ra_pool *pool, void *seg)
     spare.seg = seg;
     spare.state = &r->state[off >> 12]; /* ra_region_state() */
     state = (uint8_t)(RA_IN_USE + cls);
+    /* Before the exchange, which holds up the loads behind it. */
+    m = ra_mag_enter_room(c);
     /* relaxed: see enum ra_state */
     if (!atomic_compare_exchange_strong_explicit(spare.state, &state, RA_FREE,
                                                  memory_order_relaxed,
-                                                 memory_order_relaxed))
+                                                 memory_order_relaxed)) {
+        if (m != NULL)
+            ra_mag_exit(m);
         return ra_seg_misuse(pool, seg, "not in use");
+    }
 #if QUIRE_DEBUG >= 1
     memset(seg, RA_FILL, ra_class_bytes(c));
 #endif
     ra_guard(seg, ra_class_bytes(c));
-    if (!ra_mag_put(c, spare))
+    if (QUIRE_LIKELY(m != NULL))
+        ra_mag_put(m, c, spare);
+    else
         ra_class_put(c, &spare, 1);
     return true;
 }

@@ -95,12 +95,12 @@ static uint64_t ra_sweep_whole(struct ra_class *c, uint64_t want,
     ra_mutex_lock(&c->lock);
     left = c->nregions; /* others may bring regions as fast as we take them */
     while (given < want && left-- > 0) {
-        struct ra_region *r = c->list[RA_LIST_WARM];
+        struct ra_region *r = ra_class_on_list(c, RA_LIST_WARM);
         uint64_t nbytes;
 
         /* All cold: it gives no memory back, but its addresses. */
         if (r == NULL && (whole_only || want == UINT64_MAX))
-            r = c->list[RA_LIST_COLD];
+            r = ra_class_on_list(c, RA_LIST_COLD);
         if (r == NULL)
             break;
         nbytes = (uint64_t)r->nwarm << c->seg_shift;
@@ -116,11 +116,11 @@ static uint64_t ra_sweep_whole(struct ra_class *c, uint64_t want,
 /* The thinnest region with warm segments that is partly in use, or NULL. */
 static struct ra_region *ra_sweep_thinnest(const struct ra_class *c)
 {
-    for (unsigned level = 1; level < RA_LEVELS; level++) {
-        if (c->list[RA_LIST_WARM + level] != NULL)
-            return c->list[RA_LIST_WARM + level];
-    }
-    return NULL;
+    struct ra_region *r = NULL;
+
+    for (uint32_t level = 1; r == NULL && level < RA_LEVELS; level++)
+        r = ra_class_on_list(c, RA_LIST_WARM + level);
+    return r;
 }
 
 /* Take the run of adjacent warm segments that begins at `i` off offer; with
@@ -132,8 +132,7 @@ static uint32_t ra_sweep_take_run(struct ra_class *c, struct ra_region *r,
     while (i < c->nsegs && ra_bits_test(&r->warm, i) &&
            (!idle || ((r->idle[i / 64] >> (i % 64)) & 1)))
         ra_bits_clear(&r->warm, i++);
-    r->nwarm -= i - *first;
-    c->nwarm -= i - *first;
+    ra_class_count(c, r, -(int32_t)(i - *first), 0);
     ra_class_place(c, r);
     return i - *first;
 }
@@ -165,13 +164,12 @@ static uint64_t ra_sweep_run_cold(struct ra_class *c, struct ra_region *r,
     for (uint32_t i = first; i < first + n; i++)
         ra_bits_set(ok ? &r->cold : &r->warm, i);
     if (ok) {
-        r->ncold += n;
+        ra_class_count(c, r, 0, (int32_t)n);
         ra_count(&pool->decommitted, nbytes);
         ra_pool_unreserve(pool, nbytes);
         ra_room_news(pool);
     } else {
-        r->nwarm += n;
-        c->nwarm += n;
+        ra_class_count(c, r, (int32_t)n, 0);
     }
     ra_class_place(c, r);
     return ok ? nbytes : 0;

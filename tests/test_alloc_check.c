@@ -110,9 +110,14 @@ static void test_check_finds_what_is_broken(void **state)
     s.r->list -= 1;
 
     CHECK_CASE("RA-6: the mask");
-    s.c->mask ^= 1u << 17;
+    s.c->home[0].mask ^= 1u << 17;
     must_fail(&s, "RA-6");
-    s.c->mask ^= 1u << 17;
+    s.c->home[0].mask ^= 1u << 17;
+
+    CHECK_CASE("RA-6: the wrong home");
+    s.r->home = 1;
+    must_fail(&s, "RA-6");
+    s.r->home = 0;
 
     CHECK_CASE("RA-6: a list");
     s.r->prev = s.r;
@@ -128,6 +133,11 @@ static void test_check_finds_what_is_broken(void **state)
     s.c->nwarm++;
     must_fail(&s, "RA-9");
     s.c->nwarm--;
+
+    CHECK_CASE("RA-9: segments on offer in a home");
+    s.c->home[0].noffer++;
+    must_fail(&s, "RA-9");
+    s.c->home[0].noffer--;
 
     CHECK_CASE("RA-9: segments in use");
     atomic_fetch_add(&s.c->out, 1);

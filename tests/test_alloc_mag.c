@@ -2,7 +2,8 @@
  * test_alloc_mag.c - magazines: what threads keep of the free segments.
  *
  * RA-11 (what lies in a magazine is free, bounded, and comes back when it is
- * wanted), and what RA-4 says of segments that lie there. Threads are brought
+ * wanted), RA-13 (homes, which threads have by their magazines), and what RA-4
+ * says of segments that lie there. Threads are brought
  * to a place by barriers, never by time.
  */
 #include <pthread.h>
@@ -83,8 +84,10 @@ static void test_magazines_are_bounded(void **state)
         { "just too small", 32 * MIB - 4096, { 0 } },
         { "small", 32 * MIB, { 16, 8, 4, 2, 1, 0, 0 } },
         { "default", 64 * MIB, { 32, 16, 8, 4, 2, 1, 0 } },
-        { "large", 1024 * MIB, { 64, 64, 64, 64, 32, 16, 8 } },
-        { "very large", 16384 * MIB, { 64, 64, 64, 64, 32, 16, 8 } },
+        { "below huge pages", 256 * MIB - 4096, { 64, 63, 31, 15, 7, 3, 1 } },
+        { "huge pages", 256 * MIB, { 64, 64, 64, 32, 16, 8, 4 } },
+        { "large", 1024 * MIB, { 64, 64, 64, 64, 64, 32, 16 } },
+        { "very large", 16384 * MIB, { 64, 64, 64, 64, 64, 64, 32 } },
     };
 
     (void)state;
@@ -284,10 +287,145 @@ static void test_all_magazines_are_bounded(void **state)
     pthread_t thread;
 
     (void)state;
-    atomic_fetch_add(&pool->nmags, 18); /* 18 * 7 / 512 of the budget */
+    /* 768 KiB each, as the row "default" above: 21 are within 16 MiB */
+    atomic_fetch_add(&pool->nmags, 21);
     CHECK_EQ(pthread_create(&thread, NULL, do_without, pool), 0);
     pthread_join(thread, NULL);
-    atomic_fetch_sub(&pool->nmags, 18);
+    atomic_fetch_sub(&pool->nmags, 21);
+    end(pool);
+}
+
+/* A thread that takes segments while the test holds its own magazine. */
+struct lodger {
+    struct ra_pool *pool;
+    size_t nbytes;
+    unsigned n;
+    bool try_only;
+    void *segs[1000];
+};
+
+static void *lodger_main(void *arg)
+{
+    struct lodger *l = arg;
+
+    for (unsigned i = 0; i < l->n; i++) {
+        if (l->try_only)
+            l->segs[i] = ra_seg_try(l->pool, l->nbytes);
+        else
+            CHECK_OK(ra_seg_alloc(l->pool, l->nbytes, &l->segs[i]));
+        CHECK(l->segs[i] != NULL);
+    }
+    return NULL;
+}
+
+/* Let a thread of its own take `n` segments, and end. */
+static void lodge(struct lodger *l, struct ra_pool *pool, size_t nbytes,
+                  unsigned n, bool try_only)
+{
+    pthread_t thread;
+
+    l->pool = pool;
+    l->nbytes = nbytes;
+    l->n = n;
+    l->try_only = try_only;
+    CHECK_EQ(pthread_create(&thread, NULL, lodger_main, l), 0);
+    pthread_join(thread, NULL);
+}
+
+static void unlodge(struct lodger *l)
+{
+    while (l->n > 0)
+        CHECK(ra_seg_free(l->pool, l->segs[--l->n]));
+}
+
+/* RA-13: what is on offer is less than a region, so each home has its own. */
+static void test_homes_have_their_regions(void **state)
+{
+    struct ra_pool *pool = make_pool(RA_HOMES_BUDGET_MIN);
+    static struct lodger second;
+    static struct lodger third;
+    void *segs[100];
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(segs); i++)
+        CHECK_OK(ra_seg_alloc(pool, 4 * KIB, &segs[i]));
+    lodge(&second, pool, 4 * KIB, ARRAY_LEN(segs), false);
+    /* a thread that comes when that one has ended gets the same home */
+    lodge(&third, pool, 4 * KIB, ARRAY_LEN(segs), false);
+    for (unsigned i = 0; i < ARRAY_LEN(segs); i++) {
+        CHECK_EQ(ra_region_find(pool, segs[i])->home, 0);
+        CHECK_EQ(ra_region_find(pool, second.segs[i])->home, 1);
+        CHECK_EQ(ra_region_find(pool, third.segs[i]),
+                 ra_region_find(pool, second.segs[i]));
+    }
+    CHECK_EQ(stat_of(pool).regions, 2);
+    CHECK(ra_check_pool(pool));
+    unlodge(&second);
+    unlodge(&third);
+    for (unsigned i = 0; i < ARRAY_LEN(segs); i++)
+        CHECK(ra_seg_free(pool, segs[i]));
+    end(pool);
+}
+
+/* RA-13: where a region's worth is on offer nothing is mapped. */
+static void test_homes_share_what_is_plenty(void **state)
+{
+    struct ra_pool *pool = make_pool(RA_HOMES_BUDGET_MIN);
+    uint32_t nsegs = pool->cls[6].nsegs;
+    static struct lodger second;
+    static void *segs[64];
+    uint64_t nregions;
+
+    (void)state;
+    CHECK(2 * nsegs <= ARRAY_LEN(segs));
+    for (unsigned i = 0; i < 2 * nsegs; i++)
+        CHECK_OK(ra_seg_alloc(pool, 256 * KIB, &segs[i]));
+    for (unsigned i = 0; i < 2 * nsegs; i++)
+        CHECK(ra_seg_free(pool, segs[i]));
+    CHECK(pool->cls[6].nwarm >= nsegs);
+    nregions = stat_of(pool).regions;
+    lodge(&second, pool, 256 * KIB, 1, false);
+    CHECK_EQ(ra_region_find(pool, second.segs[0])->home, 0);
+    CHECK_EQ(stat_of(pool).regions, nregions);
+    unlodge(&second);
+    end(pool);
+}
+
+/* RA-13: warm and cold segments of another home, where no region can be had. */
+static void test_homes_share_before_they_fail(void **state)
+{
+    struct quire_pool_options opt = {
+        .size = sizeof(opt),
+        .budget_bytes = RA_HOMES_BUDGET_MIN,
+        .virtual_bytes = RA_HOMES_BUDGET_MIN,
+        .region_bytes = RA_REGION_MAX,
+    };
+    struct ra_pool *pool;
+    static struct lodger l;
+    void *segs[QUIRE_SEG_CLASSES];
+    uint64_t nregions;
+
+    (void)state;
+    CHECK_OK(ra_pool_create(&opt, &pool));
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        CHECK_OK(ra_seg_alloc(pool, QUIRE_SEG_MIN << i, &segs[i]));
+    nregions = stat_of(pool).regions;
+    CHECK((nregions + 1) * RA_REGION_MAX > pool->virtual_limit - MIB);
+    for (unsigned try_only = 0; try_only < 2; try_only++) {
+        lodge(&l, pool, 4 * KIB, ARRAY_LEN(l.segs), try_only);
+        CHECK_EQ(ra_region_find(pool, l.segs[0]),
+                 ra_region_find(pool, segs[0]));
+        CHECK_EQ(ra_region_find(pool, l.segs[0])->home, 0);
+        CHECK(ra_check_pool(pool));
+        unlodge(&l);
+        ra_pool_sweep(pool); /* the next one finds cold ones only */
+    }
+    CHECK_EQ(stat_of(pool).regions, nregions);
+    CHECK_EQ(stat_of(pool).failed_allocs, 0);
+    CHECK_EQ(stat_of(pool).waits, 0);
+    CHECK_EQ(stat_of(pool).pressure_calls, 0);
+    for (unsigned i = 0; i < QUIRE_SEG_CLASSES; i++)
+        CHECK(ra_seg_free(pool, segs[i]));
     end(pool);
 }
 
@@ -501,6 +639,9 @@ int main(void)
         cmocka_unit_test(test_starved_takes_from_magazines),
         cmocka_unit_test(test_pool_ends_before_its_threads),
         cmocka_unit_test(test_all_magazines_are_bounded),
+        cmocka_unit_test(test_homes_have_their_regions),
+        cmocka_unit_test(test_homes_share_what_is_plenty),
+        cmocka_unit_test(test_homes_share_before_they_fail),
         cmocka_unit_test(test_two_pools),
         cmocka_unit_test(test_emptied_while_in_use),
         cmocka_unit_test(test_fork_with_full_magazines),
