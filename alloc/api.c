@@ -40,6 +40,14 @@ static quire_status ra_api_check(struct quire_pool *pool)
     return QUIRE_OK;
 }
 
+/* Does ra_api_check() pass? Inline, so that what is called often goes on
+ * without saving registers for a message. */
+static inline bool ra_api_usable(struct quire_pool *pool)
+{
+    return QUIRE_LIKELY(pool != NULL) &&
+           QUIRE_LIKELY(*ra_api_in(pool)->alive != 0);
+}
+
 quire_status quire_pool_create(const struct quire_pool_options *opt,
                                struct quire_pool **pool)
 {
@@ -89,14 +97,11 @@ quire_status quire_pool_destroy(struct quire_pool *pool)
 quire_status quire_pool_alloc(struct quire_pool *pool, size_t nbytes,
                               void **seg)
 {
-    quire_status rc;
-
-    if (seg == NULL)
+    if (QUIRE_UNLIKELY(seg == NULL))
         return ra_api_null("seg");
     *seg = NULL;
-    rc = ra_api_check(pool);
-    if (rc != QUIRE_OK)
-        return rc;
+    if (!ra_api_usable(pool))
+        return ra_api_check(pool);
     if (nbytes == 0 || nbytes > QUIRE_SEG_MAX)
         return ra_fail(QUIRE_INVAL, "nbytes is %zu, but must be 1 to %zu",
                        nbytes, QUIRE_SEG_MAX);
@@ -106,10 +111,8 @@ quire_status quire_pool_alloc(struct quire_pool *pool, size_t nbytes,
 
 quire_status quire_pool_free(struct quire_pool *pool, void *seg)
 {
-    quire_status rc = ra_api_check(pool);
-
-    if (rc != QUIRE_OK)
-        return rc;
+    if (!ra_api_usable(pool))
+        return ra_api_check(pool);
     return ra_seg_free(ra_api_in(pool), seg) ? QUIRE_OK : QUIRE_MISUSE;
 }
 

@@ -285,7 +285,7 @@ static void *ra_class_take_warm(struct ra_class *c, struct ra_region *r)
     ra_class_add_out(c, 1);
     ra_class_place(c, r);
     ra_mutex_unlock(&c->lock);
-    return ra_class_hand_out(c, ra_class_spare(c, r, i), true);
+    return ra_class_hand_out(c->id, ra_class_spare(c, r, i), true);
 }
 
 /* A region with cold segments for `home`, perhaps a new one; NULL and *why. */
@@ -354,7 +354,7 @@ void *ra_class_take(struct ra_class *c, uint32_t home, bool may_map,
     if (err == 0 && n > 1)
         ra_class_offer_rest(c, r, first, n, i);
     if (err == 0)
-        return ra_class_hand_out(c, ra_class_spare(c, r, i), false);
+        return ra_class_hand_out(c->id, ra_class_spare(c, r, i), false);
 
     ra_guard(r->base + ((size_t)first << c->seg_shift), n * seg_bytes);
     why->kind = RA_WHY_SYSTEM;

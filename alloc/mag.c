@@ -5,8 +5,8 @@
  * takes and releases about as much as it needs stays inside its own, without
  * a lock or a line that others write: what is left is the exchange of the
  * segment's state (RA-4). An empty stack is refilled by half from the fullest
- * region, a full one gives its older half back, each under one lock of the
- * class.
+ * region of its home (RA-13), a full one gives its older half back, each under
+ * one lock of the class.
  *
  * What lies in a magazine is free, so a starved allocation, the sweeper and
  * ra_pool_sweep() want it. They enter the magazines of other threads. Its
@@ -88,7 +88,8 @@ static void ra_mag_prepare(void)
 
 /* ---- one magazine; the caller is inside ---- */
 
-bool ra_mag_refill(struct ra_mag *m, struct ra_class *c)
+/* Of class `c` there is none: get a half; how many. */
+static uint32_t ra_mag_refill(struct ra_mag *m, struct ra_class *c)
 {
     struct ra_mag_class *k = &m->cls[c->id];
     /* relaxed: a bound may be seen late */
@@ -97,11 +98,11 @@ bool ra_mag_refill(struct ra_mag *m, struct ra_class *c)
     uint32_t n;
 
     if (cap == 0)
-        return false;
+        return 0;
     n = ra_class_refill(c, m->home, k->spare, (cap + 1) / 2);
     /* relaxed: see struct ra_mag_class */
     atomic_store_explicit(&k->n, n, memory_order_relaxed);
-    return n > 0;
+    return n;
 }
 
 /* Give back the oldest `n` of class `c`. */
@@ -115,7 +116,8 @@ static void ra_mag_give(struct ra_mag *m, struct ra_class *c, uint32_t n)
     atomic_store_explicit(&k->n, left, memory_order_relaxed);
 }
 
-void ra_mag_flush(struct ra_mag *m, struct ra_class *c)
+/* Class `c` is full: give the older half back. */
+static void ra_mag_flush(struct ra_mag *m, struct ra_class *c)
 {
     /* relaxed: as in ra_mag_refill() */
     uint32_t n = atomic_load_explicit(&m->cls[c->id].n, memory_order_relaxed);
@@ -319,15 +321,19 @@ unreserve:
     return NULL;
 }
 
-struct ra_mag *ra_mag_find(struct ra_pool *pool, bool may_make)
+/* This thread's magazine, wherever it is; a thread that has none gets one if
+ * `may_make`. NULL: none. */
+static struct ra_mag *ra_mag_find(struct ra_pool *pool, bool may_make)
 {
-    /* relaxed: see ra_mag_get() */
+    /* relaxed: see ra_mag_near() */
     uint64_t id = atomic_load_explicit(&pool->mag_id, memory_order_relaxed);
     struct ra_mag *m;
     bool off;
 
     if (id == 0)
         return NULL;
+    if (id == ra_mag_here.id)
+        return ra_mag_here.mag;
     m = pthread_getspecific(pool->mag_key);
     /* relaxed: a bound may be seen late */
     off = atomic_load_explicit(&pool->mag_cap[0], memory_order_relaxed) == 0;
@@ -339,6 +345,53 @@ struct ra_mag *ra_mag_find(struct ra_pool *pool, bool may_make)
         ra_mag_here.mag = m;
     }
     return m;
+}
+
+uint32_t ra_mag_home(struct ra_pool *pool)
+{
+    struct ra_mag *m = ra_mag_find(pool, false);
+
+    return m != NULL ? m->home : 0;
+}
+
+bool ra_mag_take(struct ra_class *c, struct ra_spare *spare)
+{
+    struct ra_mag *m = ra_mag_find(c->pool, true);
+    uint32_t n;
+
+    if (m == NULL || !ra_mag_enter(m))
+        return false;
+    /* relaxed: written by who is inside */
+    n = atomic_load_explicit(&m->cls[c->id].n, memory_order_relaxed);
+    if (n == 0)
+        n = ra_mag_refill(m, c);
+    if (n > 0)
+        *spare = ra_mag_top(m, c->id, n);
+    ra_mag_exit(m);
+    return n > 0;
+}
+
+bool ra_mag_put(struct ra_class *c, struct ra_spare spare)
+{
+    struct ra_mag *m = ra_mag_find(c->pool, false);
+    uint32_t n;
+    uint32_t cap;
+
+    if (m == NULL || !ra_mag_enter(m))
+        return false;
+    /* relaxed: as in ra_mag_enter_room() */
+    n = atomic_load_explicit(&m->cls[c->id].n, memory_order_relaxed);
+    cap = atomic_load_explicit(&c->pool->mag_cap[c->id], memory_order_relaxed);
+    if (cap == 0) {
+        ra_mag_exit(m);
+        return false;
+    }
+    if (n >= cap)
+        ra_mag_flush(m, c);
+    ra_mag_push(m, c->id,
+                atomic_load_explicit(&m->cls[c->id].n, memory_order_relaxed),
+                spare);
+    return true;
 }
 
 /* Wait until the owner of `m`, which is claimed, is outside. */

@@ -557,28 +557,31 @@ uint32_t ra_class_refill(struct ra_class *c, uint32_t home,
 /* A region of list `list` of some home, or NULL. */
 struct ra_region *ra_class_on_list(const struct ra_class *c, uint32_t list);
 
-/* `spare`, of class `c`, has a caller for its owner: its state, and what
+/* `spare`, of class `cls`, has a caller for its owner: its state, and what
  * memory checkers know; the segment. No lock needed. */
-static inline void *ra_class_hand_out(const struct ra_class *c,
-                                      struct ra_spare spare, bool was_free)
+static inline void *ra_class_hand_out(uint32_t cls, struct ra_spare spare,
+                                      bool was_free)
 {
-    ra_unguard(spare.seg, ra_class_bytes(c));
+    size_t nbytes = QUIRE_SEG_MIN << cls;
+
+    ra_unguard(spare.seg, nbytes);
 #if QUIRE_DEBUG >= 2
     if (was_free) {
         const unsigned char *seg = (const unsigned char *)spare.seg;
 
 #ifdef RA_VALGRIND
-        VALGRIND_MAKE_MEM_DEFINED(seg, ra_class_bytes(c));
+        VALGRIND_MAKE_MEM_DEFINED(seg, nbytes);
 #endif
         /* somebody wrote to a segment after its release */
-        for (size_t i = 0; i < ra_class_bytes(c); i++)
+        for (size_t i = 0; i < nbytes; i++)
             QUIRE_ASSERT(seg[i] == RA_FILL);
-        ra_unguard(spare.seg, ra_class_bytes(c));
+        ra_unguard(spare.seg, nbytes);
     }
 #endif
     (void)was_free;
+    (void)nbytes;
     /* relaxed: see enum ra_state */
-    atomic_store_explicit(spare.state, (uint8_t)(RA_IN_USE + c->id),
+    atomic_store_explicit(spare.state, (uint8_t)(RA_IN_USE + cls),
                           memory_order_relaxed);
     return spare.seg;
 }
@@ -644,15 +647,8 @@ uint64_t ra_mag_drain(struct ra_pool *pool);
 /* Add up what magazines hold of each class. Takes the lock of rank RA_MAG. */
 void ra_mag_sum(struct ra_pool *pool, uint64_t n[QUIRE_SEG_CLASSES]);
 
-/* This thread's magazine when ra_mag_here has another pool's; a thread that
- * has none gets one if `may_make`. NULL: none. */
-struct ra_mag *ra_mag_find(struct ra_pool *pool, bool may_make);
-
-/* With `m` entered and its class empty, or full: move a half. */
-bool ra_mag_refill(struct ra_mag *m, struct ra_class *c);
-void ra_mag_flush(struct ra_mag *m, struct ra_class *c);
-
-static inline struct ra_mag *ra_mag_get(struct ra_pool *pool, bool may_make)
+/* This thread's magazine, where ra_mag_here has it; or NULL. */
+static inline struct ra_mag *ra_mag_near(struct ra_pool *pool)
 {
     /* relaxed: the number alone matters; a budget that changes gives a new
      * one */
@@ -661,16 +657,11 @@ static inline struct ra_mag *ra_mag_get(struct ra_pool *pool, bool may_make)
             atomic_load_explicit(&pool->mag_id, memory_order_relaxed)) &&
         ra_mag_here.id != 0)
         return ra_mag_here.mag;
-    return ra_mag_find(pool, may_make);
+    return NULL;
 }
 
 /* This thread's home: that of its magazine, the first one without. */
-static inline uint32_t ra_mag_home(struct ra_pool *pool)
-{
-    struct ra_mag *m = ra_mag_get(pool, false);
-
-    return m != NULL ? m->home : 0;
-}
+uint32_t ra_mag_home(struct ra_pool *pool);
 
 /* Be inside; false: somebody else is. */
 static inline bool ra_mag_enter(struct ra_mag *m)
@@ -694,68 +685,77 @@ static inline void ra_mag_exit(struct ra_mag *m)
     atomic_store_explicit(&m->busy, 0, memory_order_release);
 }
 
-/* A free segment of `c` from this thread's magazine, refilled if need be:
- * true and *spare. */
-static inline bool ra_mag_take(struct ra_class *c, bool may_make,
-                               struct ra_spare *spare)
+/* Inside `m`, which holds `n` of class `cls`, at least 1: take the last. */
+static inline struct ra_spare ra_mag_top(struct ra_mag *m, uint32_t cls,
+                                         uint32_t n)
 {
-    struct ra_mag *m = ra_mag_get(c->pool, may_make);
-    struct ra_mag_class *k;
+    struct ra_mag_class *k = &m->cls[cls];
+
+    /* relaxed: written by who is inside */
+    atomic_store_explicit(&k->n, n - 1, memory_order_relaxed);
+    return k->spare[n - 1];
+}
+
+/*
+ * Take a free segment of class `cls` from this thread's magazine: true and
+ * *spare. false: it has none, and nothing has changed; ra_mag_take() knows
+ * more. It calls nothing, so that what is inlined here needs no registers
+ * saved.
+ */
+static inline bool ra_mag_pop(struct ra_pool *pool, uint32_t cls,
+                              struct ra_spare *spare)
+{
+    struct ra_mag *m = ra_mag_near(pool);
     uint32_t n;
 
     if (QUIRE_UNLIKELY(m == NULL) || QUIRE_UNLIKELY(!ra_mag_enter(m)))
         return false;
-    k = &m->cls[c->id];
     /* relaxed: written by who is inside */
-    n = atomic_load_explicit(&k->n, memory_order_relaxed);
-    if (QUIRE_UNLIKELY(n == 0)) {
-        if (!ra_mag_refill(m, c)) {
-            ra_mag_exit(m);
-            return false;
-        }
-        n = atomic_load_explicit(&k->n, memory_order_relaxed);
-    }
-    *spare = k->spare[n - 1];
-    atomic_store_explicit(&k->n, n - 1, memory_order_relaxed);
+    n = atomic_load_explicit(&m->cls[cls].n, memory_order_relaxed);
+    if (QUIRE_LIKELY(n > 0))
+        *spare = ra_mag_top(m, cls, n);
     ra_mag_exit(m);
-    return true;
+    return n > 0;
 }
 
-/* Be inside this thread's magazine with room for one more segment of `c`,
- * emptied by half if need be; NULL: there is none. */
-static inline struct ra_mag *ra_mag_enter_room(struct ra_class *c)
+/* Be inside this thread's magazine, which has room for another segment of
+ * class `cls`: how many there are is in *n. NULL: outside, and nothing has
+ * changed; ra_mag_put() knows more. Calls nothing, as ra_mag_pop(). */
+static inline struct ra_mag *ra_mag_enter_room(struct ra_pool *pool,
+                                               uint32_t cls, uint32_t *n)
 {
-    struct ra_mag *m = ra_mag_get(c->pool, false);
-    uint32_t n;
-    uint32_t cap;
+    struct ra_mag *m = ra_mag_near(pool);
 
     if (QUIRE_UNLIKELY(m == NULL) || QUIRE_UNLIKELY(!ra_mag_enter(m)))
         return NULL;
-    /* relaxed: as in ra_mag_take(); a bound may be seen late */
-    n = atomic_load_explicit(&m->cls[c->id].n, memory_order_relaxed);
-    cap = atomic_load_explicit(&c->pool->mag_cap[c->id], memory_order_relaxed);
-    if (QUIRE_LIKELY(n < cap))
+    /* relaxed: as in ra_mag_pop(); a bound may be seen late */
+    *n = atomic_load_explicit(&m->cls[cls].n, memory_order_relaxed);
+    if (QUIRE_LIKELY(*n < atomic_load_explicit(&pool->mag_cap[cls],
+                                               memory_order_relaxed)))
         return m;
-    if (cap == 0) {
-        ra_mag_exit(m);
-        return NULL;
-    }
-    ra_mag_flush(m, c);
-    return m;
+    ra_mag_exit(m);
+    return NULL;
 }
 
-/* Put a released segment into `m`, which has room, and leave it. */
-static inline void ra_mag_put(struct ra_mag *m, const struct ra_class *c,
-                              struct ra_spare spare)
+/* Inside `m`, which holds `n` of class `cls`: put one more, and leave. */
+static inline void ra_mag_push(struct ra_mag *m, uint32_t cls, uint32_t n,
+                               struct ra_spare spare)
 {
-    struct ra_mag_class *k = &m->cls[c->id];
-    /* relaxed: written by who is inside */
-    uint32_t n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    struct ra_mag_class *k = &m->cls[cls];
 
     k->spare[n] = spare;
+    /* relaxed: written by who is inside */
     atomic_store_explicit(&k->n, n + 1, memory_order_relaxed);
     ra_mag_exit(m);
 }
+
+/* As ra_mag_pop(), after making a magazine, and refilling it by half, if need
+ * be. */
+bool ra_mag_take(struct ra_class *c, struct ra_spare *spare);
+
+/* Put a released segment into this thread's magazine, which is emptied by half
+ * if need be; false: there is none. */
+bool ra_mag_put(struct ra_class *c, struct ra_spare spare);
 
 /* ---- sweeping (sweep.c) ---- */
 

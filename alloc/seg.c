@@ -7,7 +7,9 @@
  * class's size, and the segment's state must go from in use, in this class, to
  * free by one compare-and-swap. Of two releases of one segment, one wins,
  * whatever the threads (RA-4). That exchange is most of the cost of a pair
- * that finds what it needs in the magazine.
+ * that finds what it needs in the magazine; it waits for all stores before it,
+ * so the functions for that case call nothing and save no registers. Whatever
+ * else there is, ra_seg_alloc_far() and ra_seg_free_far() do from the start.
  *
  * What can't be seen: a pointer kept after its release, and released again
  * once the same address has been handed out anew. In debug builds a segment
@@ -19,29 +21,18 @@
 
 #include "alloc/ra_impl.h"
 
-static struct ra_class *ra_seg_class(struct ra_pool *pool, size_t nbytes)
+/* The class of segments of `nbytes`. */
+static inline uint32_t ra_seg_class(size_t nbytes)
 {
-    unsigned id = 0;
-
     QUIRE_ASSERT(nbytes >= 1 && nbytes <= QUIRE_SEG_MAX);
-    if (nbytes > QUIRE_SEG_MIN)
-        id = 64 - (unsigned)__builtin_clzll(nbytes - 1) - 12;
-    return &pool->cls[id];
+    if (nbytes <= QUIRE_SEG_MIN)
+        return 0;
+    return 64 - (uint32_t)__builtin_clzll(nbytes - 1) - 12;
 }
 
 static_assert(QUIRE_SEG_MIN == (size_t)1 << 12, "ra_seg_class() takes 12");
 static_assert(QUIRE_SEG_MIN << (QUIRE_SEG_CLASSES - 1) == QUIRE_SEG_MAX,
               "the classes are the powers of two from least to greatest");
-
-/* From this thread's magazine, or NULL. */
-static inline void *ra_seg_take_near(struct ra_class *c)
-{
-    struct ra_spare spare;
-
-    if (QUIRE_UNLIKELY(!ra_mag_take(c, true, &spare)))
-        return NULL;
-    return ra_class_hand_out(c, spare, true);
-}
 
 /* With `may_sweep`, regions that another class, or its magazines, hold without
  * need are taken before the address space grows. */
@@ -69,7 +60,15 @@ static __attribute__((noinline)) quire_status ra_seg_alloc_far(
     struct ra_pool *pool = c->pool;
     struct ra_room room = { 0 };
     struct ra_why why = { 0 };
+    struct ra_spare spare;
 
+    *seg = NULL;
+    if (ra_sections > 0) /* RA-8 */
+        return ra_room_in_section();
+    if (ra_mag_take(c, &spare)) {
+        *seg = ra_class_hand_out(c->id, spare, true);
+        return QUIRE_OK;
+    }
     do {
         *seg = ra_seg_take(c, !ra_nowait(), &why);
     } while (*seg == NULL &&
@@ -82,16 +81,14 @@ static __attribute__((noinline)) quire_status ra_seg_alloc_far(
 
 quire_status ra_seg_alloc(struct ra_pool *pool, size_t nbytes, void **seg)
 {
-    struct ra_class *c = ra_seg_class(pool, nbytes);
+    uint32_t cls = ra_seg_class(nbytes);
+    struct ra_spare spare;
 
-    if (QUIRE_UNLIKELY(ra_sections > 0)) { /* RA-8 */
-        *seg = NULL;
-        return ra_room_in_section();
-    }
-    *seg = ra_seg_take_near(c);
-    if (QUIRE_LIKELY(*seg != NULL))
-        return QUIRE_OK;
-    return ra_seg_alloc_far(c, seg);
+    if (QUIRE_UNLIKELY(ra_sections > 0) ||
+        QUIRE_UNLIKELY(!ra_mag_pop(pool, cls, &spare)))
+        return ra_seg_alloc_far(&pool->cls[cls], seg);
+    *seg = ra_class_hand_out(cls, spare, true);
+    return QUIRE_OK;
 }
 
 quire_status ra_seg_alloc_many(struct ra_pool *pool, const size_t *nbytes,
@@ -121,19 +118,20 @@ out:
 
 void *ra_seg_try(struct ra_pool *pool, size_t nbytes)
 {
-    struct ra_class *c = ra_seg_class(pool, nbytes);
+    struct ra_class *c = &pool->cls[ra_seg_class(nbytes)];
+    struct ra_spare spare;
     struct ra_why why;
-    void *seg;
 
-    if (QUIRE_UNLIKELY(ra_sections > 0)) /* RA-8 */
+    if (ra_sections > 0) /* RA-8 */
         return NULL;
-    seg = ra_seg_take_near(c);
-    return seg != NULL ? seg : ra_seg_take(c, false, &why);
+    if (ra_mag_take(c, &spare))
+        return ra_class_hand_out(c->id, spare, true);
+    return ra_seg_take(c, false, &why);
 }
 
-static __attribute__((cold)) bool ra_seg_misuse(struct ra_pool *pool,
-                                                const void *seg,
-                                                const char *what)
+static __attribute__((cold, noinline)) bool ra_seg_misuse(struct ra_pool *pool,
+                                                          const void *seg,
+                                                          const char *what)
 {
     ra_count(&pool->misuses, 1);
     RA_PROBE(misuse, seg, 0);
@@ -143,52 +141,90 @@ static __attribute__((cold)) bool ra_seg_misuse(struct ra_pool *pool,
     return false;
 }
 
-bool ra_seg_free(struct ra_pool *pool, void *seg)
+/* `seg` was released: nobody may touch it. */
+static inline void ra_seg_close(void *seg, size_t nbytes)
+{
+#if QUIRE_DEBUG >= 1
+    memset(seg, RA_FILL, nbytes);
+#endif
+    ra_guard(seg, nbytes);
+}
+
+/* The exchange that decides whether a release is valid (RA-4). */
+static inline bool ra_seg_settle(_Atomic uint8_t *state, uint32_t cls)
+{
+    uint8_t was = (uint8_t)(RA_IN_USE + cls);
+
+    /* relaxed: see enum ra_state */
+    return atomic_compare_exchange_strong_explicit(
+        state, &was, RA_FREE, memory_order_relaxed, memory_order_relaxed);
+}
+
+/* A release that is refused, or has to do with more than the magazine. */
+static __attribute__((noinline)) bool ra_seg_free_far(struct ra_pool *pool,
+                                                      void *seg)
 {
     struct ra_region *r;
-    struct ra_class *c;
-    struct ra_mag *m;
     uint32_t cls;
     struct ra_spare spare;
     size_t off;
-    uint8_t state;
 
     if (seg == NULL)
         return true;
-    r = ra_region_near(pool, seg);
+    r = ra_region_find(pool, seg);
     if (r == NULL)
         return ra_seg_misuse(pool, seg, "not in a region of this pool");
-    /* relaxed: for a segment in use the class stands still, and the caller
-     * has the segment from the thread that took it; for anything else the
-     * state below decides */
+    /* relaxed: as in ra_seg_free() */
     cls = atomic_load_explicit(&r->cls, memory_order_relaxed);
     if (cls == RA_CLASS_NONE)
         return ra_seg_misuse(pool, seg, "its region is empty");
-    c = &pool->cls[cls];
     off = (size_t)((char *)seg - r->base);
-    if ((off & (ra_class_bytes(c) - 1)) != 0)
+    if ((off & ((QUIRE_SEG_MIN << cls) - 1)) != 0)
         return ra_seg_misuse(pool, seg, "not the beginning of a segment");
     spare.seg = seg;
     spare.state = &r->state[off >> 12]; /* ra_region_state() */
-    state = (uint8_t)(RA_IN_USE + cls);
-    /* Before the exchange, which holds up the loads behind it. */
-    m = ra_mag_enter_room(c);
-    /* relaxed: see enum ra_state */
-    if (!atomic_compare_exchange_strong_explicit(spare.state, &state, RA_FREE,
-                                                 memory_order_relaxed,
-                                                 memory_order_relaxed)) {
-        if (m != NULL)
-            ra_mag_exit(m);
+    if (!ra_seg_settle(spare.state, cls))
+        return ra_seg_misuse(pool, seg, "not in use");
+    ra_seg_close(seg, QUIRE_SEG_MIN << cls);
+    if (!ra_mag_put(&pool->cls[cls], spare))
+        ra_class_put(&pool->cls[cls], &spare, 1);
+    return true;
+}
+
+bool ra_seg_free(struct ra_pool *pool, void *seg)
+{
+    /* acquire: as in ra_region_find(), which looks further */
+    const struct ra_region *r = atomic_load_explicit(
+        &pool->slot[ra_region_hash(pool, (uintptr_t)seg)],
+        memory_order_acquire);
+    struct ra_mag *m;
+    struct ra_spare spare;
+    uint32_t cls;
+    uint32_t n;
+    size_t off;
+
+    if (QUIRE_UNLIKELY(r == NULL))
+        return ra_seg_free_far(pool, seg);
+    off = (uintptr_t)seg - (uintptr_t)r->base;
+    /* relaxed: for a segment in use the class stands still, and the caller
+     * has the segment from the thread that took it; for anything else the
+     * state decides */
+    cls = atomic_load_explicit(&r->cls, memory_order_relaxed);
+    if (QUIRE_UNLIKELY(off >= pool->region_bytes || cls == RA_CLASS_NONE ||
+                       (off & ((QUIRE_SEG_MIN << cls) - 1)) != 0))
+        return ra_seg_free_far(pool, seg);
+    /* The magazine before the exchange, which holds up all loads behind it. */
+    m = ra_mag_enter_room(pool, cls, &n);
+    if (QUIRE_UNLIKELY(m == NULL))
+        return ra_seg_free_far(pool, seg);
+    spare.seg = seg;
+    spare.state = &r->state[off >> 12]; /* ra_region_state() */
+    if (QUIRE_UNLIKELY(!ra_seg_settle(spare.state, cls))) {
+        ra_mag_exit(m);
         return ra_seg_misuse(pool, seg, "not in use");
     }
-#if QUIRE_DEBUG >= 1
-    memset(seg, RA_FILL, ra_class_bytes(c));
-#endif
-    ra_guard(seg, ra_class_bytes(c));
-    if (QUIRE_LIKELY(m != NULL))
-        ra_mag_put(m, c, spare);
-    else
-        ra_class_put(c, &spare, 1);
+    ra_seg_close(seg, QUIRE_SEG_MIN << cls);
+    ra_mag_push(m, cls, n, spare);
     return true;
 }
 
