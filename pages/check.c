@@ -117,6 +117,38 @@ static bool age_ok(const struct pg_image *img, unsigned i)
            ((pg_ages(img)[i] & PG_AGE_NEW) == 0 || age < img->nchain);
 }
 
+/* PG-4: the head of slot `i` is that of its record. */
+static bool head_ok(const struct pg_image *img, unsigned i,
+                    const struct pg_rec *rec)
+{
+    uint32_t skip = img->head_skip;
+
+    if (skip != 0 && i < pg_skip_from(img))
+        return pg_heads(img)[i] == 0;
+    return skip <= rec->suffix_len &&
+           pg_heads(img)[i] ==
+               pg_head(rec->suffix + skip, rec->suffix_len - skip);
+}
+
+/* PG-4: heads skip what they can. Records are good. */
+static bool skip_ok(const struct pg_image *img)
+{
+    unsigned from = pg_skip_from(img);
+    struct pg_rec first, last;
+
+    bool exact = !pg_is_work(img) && !pg_is_settled(img);
+    size_t most;
+
+    if (img->n == 0 || (exact && img->n < from + 2) ||
+        (pg_is_work(img) && img->kind == PG_INNER))
+        return img->head_skip == 0;
+    pg_rec_read(pg_rec_at(img, from), &first);
+    pg_rec_read(pg_rec_at(img, img->n - 1), &last);
+    most = pg_common(first.suffix, first.suffix_len, last.suffix,
+                     last.suffix_len);
+    return exact ? img->head_skip == most : img->head_skip <= most;
+}
+
 /* PG-1, PG-3, PG-4: records are good, in order, between the fences, and their
  * heads are theirs; the counts are right. */
 static bool slots_ok(const struct pg_image *img)
@@ -143,7 +175,7 @@ static bool slots_ok(const struct pg_image *img)
             (!work || img->kind != PG_LEAF ||
              (img->flags & PG_IMAGE_LABELED) == 0))
             return false;
-        if (pg_heads(img)[i] != pg_head(rec.suffix, rec.suffix_len))
+        if (!head_ok(img, i, &rec))
             return false;
         if (img->fps_off != 0 &&
             pg_fps(img)[i] != pg_fp(rec.suffix, rec.suffix_len))
@@ -175,7 +207,7 @@ static bool slots_ok(const struct pg_image *img)
         recs_len += rec.size;
         before = rec;
     }
-    return ntomb == img->ntomb && nchanged == img->nchanged &&
+    return skip_ok(img) && ntomb == img->ntomb && nchanged == img->nchanged &&
            tomb_bytes == img->tomb_bytes &&
            recs_len + img->garbage == img->used - img->recs_off;
 }

@@ -380,6 +380,7 @@ static quire_status image_whole(struct combine *c, const struct body *b,
     if (rc != QUIRE_OK)
         return rc;
     pg_copy(pg_at_mut(build.img, build.img->recs_off), b->recs, b->recs_len);
+    pg_build_end(&build);
     return QUIRE_OK;
 }
 
@@ -485,6 +486,7 @@ static quire_status image_merged(struct combine *c, const struct body *bodies,
     }
     QUIRE_ASSERT(build.n == nlive && off == build.img->used);
     QUIRE_ASSERT(build.img->ghost_bytes == ghosts);
+    pg_build_end(&build);
     return QUIRE_OK;
 }
 

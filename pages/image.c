@@ -19,14 +19,15 @@
  *
  * All keys of a page begin with the common prefix of its fences, which is
  * stored once, in the lower fence. What follows is the suffix; its first four
- * bytes are the head. There are two searches. A seek compares the prefix once,
- * then finds its place among the heads (a dense array of integers, without a
- * branch to mispredict), and looks at records only where heads are equal. With
- * well-spread keys that is one record. A look-up in a committed leaf compares
- * the fingerprints of all suffixes instead, 16 to 64 at a time, and looks at
- * the records where they are equal. It touches three bytes a record where a
- * seek has six in its way, and they lie beside the header: all lines are asked
- * for at once, before the page is known to be the right one.
+ * bytes, behind what all suffixes of a committed page begin with, are the head.
+ * There are two searches. A seek compares the prefix once, then finds its place
+ * among the heads (a dense array of integers, without a branch to mispredict),
+ * and looks at records only where heads are equal. With well-spread keys that
+ * is one record. A look-up in a committed leaf compares the fingerprints of all
+ * suffixes instead, 16 to 64 at a time, and looks at the records where they are
+ * equal. It touches three bytes a record where a seek has six in its way, and
+ * they lie beside the header: all lines are asked for at once, before the page
+ * is known to be the right one.
  *
  * Traps: a short suffix is zero padded in its head, so "a" and "a\0" have equal
  * heads; only full suffixes settle that. A page without an upper fence has no
@@ -159,8 +160,8 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
 }
 
 /* Compare the suffix of slot `i` with a suffix. */
-static int suffix_cmp(const struct pg_image *img, unsigned i,
-                      const uint8_t *suffix, size_t len)
+static inline int suffix_cmp(const struct pg_image *img, unsigned i,
+                             const uint8_t *suffix, size_t len)
 {
     struct pg_rec rec;
 
@@ -168,31 +169,45 @@ static int suffix_cmp(const struct pg_image *img, unsigned i,
     return pg_cmp(rec.suffix, rec.suffix_len, suffix, len);
 }
 
-unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
-                       bool *found)
+/* The place of a key that does not begin as heads have it that skip. */
+static unsigned seek_outside(const struct pg_image *img, const uint8_t *suffix,
+                             size_t len, bool *found)
 {
-    const struct pg_simd *simd = pg_simd_now();
-    const uint32_t *heads = pg_heads(img);
-    const uint8_t *suffix = key;
-    uint32_t head;
-    unsigned lo, hi;
+    struct pg_rec rec;
     int c;
 
-    *found = false;
-    if (img->prefix_len != 0) {
-        c = pg_cmp(key, ra_min_u64(len, img->prefix_len),
-                   pg_at(img, img->lower_off), img->prefix_len);
-        if (c != 0)
-            return c < 0 ? 0 : img->n;
-        suffix += img->prefix_len;
-        len -= img->prefix_len;
-    }
-    head = pg_head(suffix, len);
-    lo = simd->seek(heads, img->n, head);
-    if (lo == img->n || heads[lo] != head)
-        return lo;
+    pg_rec_read(pg_rec_at(img, pg_skip_from(img)), &rec);
+    c = pg_cmp(suffix, ra_min_u64(len, img->head_skip), rec.suffix,
+               img->head_skip);
+    if (c > 0)
+        return img->n;
+    if (pg_skip_from(img) == 0)
+        return 0;
+    c = suffix_cmp(img, 0, suffix, len);
+    *found = c == 0;
+    return c < 0;
+}
 
-    /* Equal heads. Mostly there is one, and then it is decided here. */
+/* Do these bytes begin as heads have it that skip? */
+static inline bool skip_fits(const struct pg_image *img, const uint8_t *suffix,
+                             size_t len)
+{
+    struct pg_rec rec;
+
+    pg_rec_read(pg_rec_at(img, pg_skip_from(img)), &rec);
+    return len >= img->head_skip && pg_same(suffix, rec.suffix, img->head_skip);
+}
+
+/* The place of a suffix among those from slot `lo` on that have its head. */
+static unsigned seek_equal(const struct pg_image *img, unsigned lo,
+                           uint32_t head, const uint8_t *suffix, size_t len,
+                           bool *found)
+{
+    const uint32_t *heads = pg_heads(img);
+    unsigned hi;
+    int c;
+
+    /* Mostly there is one, and then it is decided here. */
     c = suffix_cmp(img, lo, suffix, len);
     if (c >= 0) {
         *found = c == 0;
@@ -203,7 +218,7 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
         return lo;
     hi = head == UINT32_MAX
              ? img->n
-             : lo + simd->seek(heads + lo, img->n - lo, head + 1);
+             : lo + pg_simd_now()->seek(heads + lo, img->n - lo, head + 1);
     while (lo < hi) {
         unsigned mid = lo + (hi - lo) / 2;
 
@@ -220,17 +235,53 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
     return lo;
 }
 
-/* Ask for the records of the slots `from` + i, for each bit i: two cache lines,
- * since values are wanted too. One in 256 matches by chance. All that do are
- * fetched at once, so that the wrong ones cost no wait of their own. */
+unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
+                       bool *found)
+{
+    const uint32_t *heads = pg_heads(img);
+    const uint8_t *suffix = key;
+    size_t skip = img->head_skip;
+    uint32_t head;
+    unsigned lo;
+
+    *found = false;
+    if (img->prefix_len != 0) {
+        const uint8_t *prefix = pg_at(img, img->lower_off);
+
+        if (QUIRE_UNLIKELY(len < img->prefix_len ||
+                           !pg_same(key, prefix, img->prefix_len)))
+            return pg_cmp(key, ra_min_u64(len, img->prefix_len), prefix,
+                          img->prefix_len) < 0
+                       ? 0
+                       : img->n;
+        suffix += img->prefix_len;
+        len -= img->prefix_len;
+    }
+    if (skip != 0 && QUIRE_UNLIKELY(!skip_fits(img, suffix, len)))
+        return seek_outside(img, suffix, len, found);
+    head = pg_head(suffix + skip, len - skip);
+    lo = pg_simd_now()->seek(heads, img->n, head);
+    if (lo == img->n || heads[lo] != head)
+        return lo;
+    return seek_equal(img, lo, head, suffix, len, found);
+}
+
+/* Ask for the records of the slots `from` + i, for each bit i: their first
+ * lines, since values are wanted too; a record ends where the next begins
+ * (PG-8). One in 256 matches by chance. All that do are fetched at once, so
+ * that the wrong ones cost no wait of their own. */
 static inline __attribute__((always_inline)) void bits_prefetch(
     const struct pg_image *img, unsigned from, uint64_t bits)
 {
     for (; bits != 0; bits &= bits - 1) {
-        const uint8_t *p = pg_rec_at(img,
-                                     from + (unsigned)__builtin_ctzll(bits));
+        unsigned i = from + (unsigned)__builtin_ctzll(bits);
+        const uint8_t *p = pg_rec_at(img, i);
+        const uint8_t *end = i + 1 < img->n ? pg_rec_at(img, i + 1)
+                                            : pg_at(img, img->used);
 
         __builtin_prefetch(p);
+        __builtin_prefetch(p + 64 < end ? p + 64 : p);
+        __builtin_prefetch(p + 128 < end ? p + 128 : end - 1);
     }
 }
 
@@ -244,8 +295,7 @@ static inline unsigned bits_find(const struct pg_image *img, unsigned from,
         struct pg_rec rec;
 
         pg_rec_read(pg_rec_at(img, i), &rec);
-        if (rec.suffix_len == len &&
-            (len == 0 || memcmp(rec.suffix, suffix, len) == 0))
+        if (rec.suffix_len == len && pg_same(rec.suffix, suffix, len))
             return i;
     }
     return img->n;
@@ -269,7 +319,7 @@ void pg_image_probe(const struct pg_image *img, const void *key, size_t len,
     probe->none = false;
     if (img->prefix_len != 0) {
         if (len < img->prefix_len ||
-            memcmp(key, pg_at(img, img->lower_off), img->prefix_len) != 0) {
+            !pg_same(key, pg_at(img, img->lower_off), img->prefix_len)) {
             probe->none = true;
             return;
         }
@@ -473,7 +523,7 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     img->slot_cap = (uint32_t)n;
     img->lower_len = (uint32_t)fences->lower.size;
     img->upper_len = (uint32_t)upper_len;
-    img->prefix_len = (uint32_t)pg_fences_prefix(fences);
+    img->prefix_len = (uint16_t)pg_fences_prefix(fences);
     img->lower_off = lay.lower;
     img->upper_off = lay.upper;
     img->sums_off = lay.sums;
@@ -500,6 +550,29 @@ bool pg_build_begin(struct pg_build *b, const struct pg_ref *ref,
     b->slots = (uint16_t *)(void *)pg_at_mut(img, lay.slots);
     b->n = 0;
     return true;
+}
+
+void pg_build_end(struct pg_build *b)
+{
+    struct pg_image *img = b->img;
+    unsigned from = pg_skip_from(img);
+    struct pg_rec rec, last;
+    size_t skip;
+
+    QUIRE_ASSERT(b->n == img->n);
+    if (img->n < from + 2)
+        return;
+    pg_rec_read(pg_rec_at(img, from), &rec);
+    pg_rec_read(pg_rec_at(img, img->n - 1), &last);
+    skip = pg_common(rec.suffix, rec.suffix_len, last.suffix, last.suffix_len);
+    if (skip == 0)
+        return;
+    img->head_skip = (uint16_t)skip;
+    b->heads[0] = 0; /* an inner page's first is below all others */
+    for (unsigned i = from; i < img->n; i++) {
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        b->heads[i] = pg_head(rec.suffix + skip, rec.suffix_len - skip);
+    }
 }
 
 void pg_rec_trim(const struct pg_image *img, unsigned i, struct pg_rec *rec)
@@ -656,6 +729,7 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
         pg_ages_commit(img, ref, b.ages);
     if (ghosts != 0)
         pg_build_ghosts(img, &b);
+    pg_build_end(&b);
     return true;
 }
 

@@ -210,6 +210,7 @@ bool pg_image_compact_labeled(const struct pg_image *img,
         pg_ages_commit(img, ref, b.ages);
     if (ghosts != 0)
         pg_build_ghosts(img, &b);
+    pg_build_end(&b);
     return true;
 }
 

@@ -184,12 +184,17 @@ struct pg_image {
     /* What a search needs, within the first cache line. */
     uint32_t n;          /* slots, tombstones included */
     uint32_t ntomb;      /* of these, tombstones */
-    uint32_t prefix_len; /* bytes that all keys begin with, left out in slots:
+    uint16_t prefix_len; /* bytes that all keys begin with, left out in slots:
                              the common prefix of the fences */
+    uint16_t head_skip;  /* bytes that the suffixes begin with, all but an
+                            inner page's first; heads are of what follows. As
+                            many as can be in committed images that are not
+                            settled, 0 in working inner ones */
     uint32_t lower_off;
     uint32_t fps_off;      /* u8[slot_cap], leaves: fingerprints; else 0 */
     uint32_t slots_off;    /* u16[slot_cap]: record offsets / 4 */
-    uint32_t heads_off;    /* u32[slot_cap]: first key bytes after the prefix */
+    uint32_t heads_off;    /* u32[slot_cap]: first key bytes after the prefix
+                              and what is skipped */
     uint32_t children_off; /* struct pg_child[n], committed inner images; else
                               0 */
     uint32_t recs_off;     /* records, or an overflow page's bytes */

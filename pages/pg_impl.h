@@ -54,6 +54,31 @@ static inline int pg_cmp(const void *a, size_t alen, const void *b, size_t blen)
     return alen < blen ? -1 : alen > blen;
 }
 
+/* Are they equal? Keys are mostly short: less is done here than a call of
+ * memcmp() takes. */
+static inline bool pg_same(const void *a, const void *b, size_t len)
+{
+    const uint8_t *x = a;
+    const uint8_t *y = b;
+
+    if (QUIRE_UNLIKELY(len > 32))
+        return memcmp(x, y, len) == 0;
+    if (len >= 8) { /* eight at a time, the last eight perhaps once more */
+        for (size_t i = 8; i < len; i += 8) {
+            if (ra_le64(x + i - 8) != ra_le64(y + i - 8))
+                return false;
+        }
+        return ra_le64(x + len - 8) == ra_le64(y + len - 8);
+    }
+    if (len >= 4)
+        return ra_le32(x) == ra_le32(y) &&
+               ra_le32(x + len - 4) == ra_le32(y + len - 4);
+    if (len == 0)
+        return true;
+    /* of one to three bytes: the first, the middle, the last */
+    return x[0] == y[0] && x[len / 2] == y[len / 2] && x[len - 1] == y[len - 1];
+}
+
 static inline size_t pg_common(const void *a, size_t alen, const void *b,
                                size_t blen)
 {
@@ -104,13 +129,15 @@ static inline uint8_t pg_fp(const uint8_t *p, size_t len)
     uint64_t h = len * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio */
     uint64_t tail = 0;
 
-    for (; len >= 8; p += 8, len -= 8) {
+    for (; len > 8; p += 8, len -= 8) {
         h = (h ^ ra_le64(p)) * UINT64_C(0xd6e8feb86659fd93); /* odd, half of
                                                         its bits are set */
         h ^= h >> 32;
     }
-    for (size_t i = 0; i < len; i++)
-        tail |= (uint64_t)p[i] << (8 * i);
+    if (len >= 4) /* its two ends, which may overlap */
+        tail = ra_le32(p) | (uint64_t)ra_le32(p + len - 4) << 32;
+    else if (len != 0)
+        tail = p[0] | (uint64_t)p[len / 2] << 8 | (uint64_t)p[len - 1] << 16;
     return (uint8_t)((h ^ tail) * UINT64_C(0xd6e8feb86659fd93) >> 56);
 }
 
@@ -349,6 +376,12 @@ static inline uint32_t pg_live_bytes(const struct pg_image *img)
     return img->used - img->recs_off - img->garbage - img->tomb_bytes;
 }
 
+/* The first slot of those whose suffixes begin with the bytes that heads skip. */
+static inline unsigned pg_skip_from(const struct pg_image *img)
+{
+    return img->kind == PG_INNER;
+}
+
 /* Read the record of slot `i` as it will be written: without the padding behind
  * the reference of an inner page. */
 void pg_rec_trim(const struct pg_image *img, unsigned i, struct pg_rec *rec);
@@ -431,6 +464,15 @@ static inline void pg_build_ghost(struct pg_build *b, const struct pg_rec *rec)
     img->ghost_bytes += rec->size;
     img->nghosts++;
 }
+
+/*
+ * All records are in their places: find out what heads may skip. Most pages
+ * have nothing of the kind, since it is in the prefix; those without an upper
+ * fence, as every root, have no prefix, and numbers of fixed width would there
+ * have one head for all. An inner page's first key is its lower fence, which
+ * need not begin as the others do.
+ */
+void pg_build_end(struct pg_build *b);
 
 /* Enter the record `rec`, which the caller has written, or will write, at `off`
  * bytes from the image's start. */

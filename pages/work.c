@@ -109,7 +109,7 @@ static struct pg_image *work_begin(void *seg, size_t cap, enum pg_kind kind,
     img->slot_cap = lay.slot_cap;
     img->lower_len = (uint32_t)fences->lower.size;
     img->upper_len = (uint32_t)upper_len;
-    img->prefix_len = (uint32_t)pg_fences_prefix(fences);
+    img->prefix_len = (uint16_t)pg_fences_prefix(fences);
     img->lower_off = lay.lower;
     img->upper_off = lay.upper;
     img->sums_off = lay.recs; /* none: nchain is 0 */
@@ -142,6 +142,32 @@ static uint8_t *ages_mut(struct pg_image *img)
 static uint8_t *fps_mut(struct pg_image *img)
 {
     return img->fps_off == 0 ? NULL : pg_at_mut(img, img->fps_off);
+}
+
+/* Make the heads of a leaf skip `skip` bytes, which all suffixes begin with. */
+static void heads_skip(struct pg_image *img, size_t skip)
+{
+    struct pg_rec rec;
+
+    img->head_skip = (uint16_t)skip;
+    for (unsigned i = 0; i < img->n; i++) {
+        pg_rec_read(pg_rec_at(img, i), &rec);
+        heads_mut(img)[i] = pg_head(rec.suffix + skip, rec.suffix_len - skip);
+    }
+}
+
+/* The head of a suffix that is new to `img`. */
+static uint32_t head_of(struct pg_image *img, const uint8_t *suffix, size_t len)
+{
+    struct pg_rec rec;
+
+    if (img->head_skip != 0) {
+        pg_rec_read(pg_rec_at(img, 0), &rec);
+        if (len < img->head_skip ||
+            memcmp(suffix, rec.suffix, img->head_skip) != 0)
+            heads_skip(img, 0);
+    }
+    return pg_head(suffix + img->head_skip, len - img->head_skip);
 }
 
 static void mark_changed(struct pg_image *img, unsigned i)
@@ -275,11 +301,21 @@ static void copy_records(struct pg_image *img, const struct pg_image *src)
 
     pg_copy(pg_at_mut(img, img->recs_off), pg_at(src, src->recs_off),
             src->used - src->recs_off);
-    pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
     if (img->fps_off != 0)
         pg_copy(fps_mut(img), pg_fps(src), src->n);
     for (unsigned i = 0; i < src->n; i++)
         to[i] = (uint16_t)(from[i] + shift);
+    if (src->head_skip == 0 || img->kind == PG_LEAF) {
+        img->head_skip = src->head_skip;
+        pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
+    } else {
+        for (unsigned i = 0; i < src->n; i++) {
+            struct pg_rec rec;
+
+            pg_rec_read(pg_rec_at(src, i), &rec);
+            heads_mut(img)[i] = pg_head(rec.suffix, rec.suffix_len);
+        }
+    }
     if (src->ages_off != 0)
         pg_copy(ages_mut(img), pg_ages(src), src->n);
     else
@@ -506,6 +542,8 @@ static void slot_remove(struct pg_image *img, unsigned i)
     if (fps != NULL)
         memmove(fps + i, fps + i + 1, behind);
     img->n--;
+    if (img->n == 0)
+        img->head_skip = 0;
 }
 
 /* What both kinds of put do; inlined into them, so that the one without a label
@@ -523,6 +561,7 @@ static inline __attribute__((always_inline)) bool put_record(
     bool live = false;
     unsigned i = pg_image_seek(img, key->data, key->size, &found);
     uint32_t off = img->used;
+    uint32_t head;
 
     QUIRE_ASSERT(pg_is_work(img));
     QUIRE_ASSERT(entry != PG_ENTRY_TOMB);
@@ -548,8 +587,9 @@ static inline __attribute__((always_inline)) bool put_record(
     } else {
         if (img->n == img->slot_cap || size > img->cap - img->used)
             return false;
+        head = head_of(img, suffix, suffix_len);
         slot_insert(img, i);
-        heads_mut(img)[i] = pg_head(suffix, suffix_len);
+        heads_mut(img)[i] = head;
         if (img->fps_off != 0)
             fps_mut(img)[i] = pg_fp(suffix, suffix_len);
     }
@@ -657,6 +697,17 @@ bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
         (img->flags & PG_IMAGE_LABELED) != 0 ||
         sums_off + ref->nchain * sizeof(uint64_t) > img->cap)
         return false;
+    if (img->head_skip == 0 && img->n >= 2) {
+        struct pg_rec first, last;
+        size_t skip;
+
+        pg_rec_read(pg_rec_at(img, 0), &first);
+        pg_rec_read(pg_rec_at(img, img->n - 1), &last);
+        skip = pg_common(first.suffix, first.suffix_len, last.suffix,
+                         last.suffix_len);
+        if (skip != 0)
+            heads_skip(img, skip);
+    }
     img->flags &= PG_IMAGE_UPPER_INF;
     img->flags |= PG_IMAGE_SETTLED;
     if (ref->fenced) {

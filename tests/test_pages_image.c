@@ -150,6 +150,71 @@ static void test_image_seek(void **state)
     CHECK_OK(quire_simd_use(NULL));
 }
 
+/* What all keys begin with, but an inner page's first, tells nothing apart:
+ * heads are of what follows. Numbers of fixed width, in a page that has no
+ * upper fence and so no prefix. */
+static void test_image_heads_skip(void **state)
+{
+    static const struct {
+        const char *name;
+        enum pg_kind kind;
+        unsigned n; /* numbers, beside an inner page's first, empty key */
+        unsigned skip;
+    } cases[] = {
+        { "a leaf", PG_LEAF, 30, 14 },
+        { "two records", PG_LEAF, 2, 15 },
+        { "one record", PG_LEAF, 1, 0 },
+        { "an inner page", PG_INNER, 30, 14 },
+        { "two children more", PG_INNER, 2, 15 },
+        { "one child more", PG_INNER, 1, 0 },
+        { "the first child alone", PG_INNER, 0, 0 },
+    };
+    uint64_t rng = test_seed();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const uint32_t *heads;
+        struct page p = { 0 };
+        struct page_work copy;
+        unsigned from = cases[i].kind == PG_INNER;
+
+        CHECK_CASE(cases[i].name);
+        page_work_init(&p.w, 65536, cases[i].kind, from, &page_shapes[0]);
+        if (from != 0)
+            page_first_child(&p.w, &p.m, &page_shapes[0], &rng);
+        for (unsigned k = 0; k < cases[i].n; k++) {
+            uint8_t val[PG_REF_BYTES_MAX] = { 1 };
+            size_t len = 1;
+            char key[17];
+
+            if (from != 0) {
+                struct pg_ref ref;
+
+                page_ref_make(&ref, 0, 0, &rng);
+                len = pg_ref_encode(&ref, val);
+            }
+            snprintf(key, sizeof(key), "%016u", k);
+            page_work_put(&p.w, key, 16, val, len, PG_ENTRY_PLAIN);
+            page_model_put(&p.m, key, 16, val, len, PG_ENTRY_PLAIN);
+        }
+        CHECK_EQ(p.w.img->head_skip, 0);
+        p.img = compact(&p.w, 0);
+        CHECK(pg_check_image(p.img));
+        CHECK_EQ(p.img->head_skip, cases[i].skip);
+        heads = (const uint32_t *)(const void *)((const uint8_t *)p.img +
+                                                 p.img->heads_off);
+        for (unsigned k = 1; cases[i].skip != 0 && k < p.img->n; k++)
+            CHECK(heads[k - 1] < heads[k]);
+        seek_check_all(p.img, &p.m, &page_shapes[5], &rng);
+        page_work_copy(&copy, p.img, 65536);
+        CHECK_EQ(copy.img->head_skip, from != 0 ? 0 : cases[i].skip);
+        CHECK(pg_check_image(copy.img));
+        seek_check_all(copy.img, &p.m, &page_shapes[5], &rng);
+        page_work_fini(&copy);
+        page_fini(&p);
+    }
+}
+
 /* A leaf of more records than a probe has bits for, with every variant. */
 static void test_image_find_many(void **state)
 {
@@ -345,13 +410,16 @@ static void test_image_check_sees_damage(void **state)
     } fields[] = {
 #define FIELD(f) \
     { #f, offsetof(struct pg_image, f), sizeof(((struct pg_image *)0)->f) }
-        FIELD(magic),        FIELD(kind),      FIELD(level),
-        FIELD(used),         FIELD(n),         FIELD(ntomb),
-        FIELD(nchanged),     FIELD(slot_cap),  FIELD(garbage),
-        FIELD(tomb_bytes),   FIELD(lower_len), FIELD(prefix_len),
-        FIELD(heads_off),    FIELD(slots_off), FIELD(sums_off),
-        FIELD(ages_off),     FIELD(fps_off),   FIELD(recs_off),
-        FIELD(children_off),
+        FIELD(magic),     FIELD(kind),
+        FIELD(level),     FIELD(used),
+        FIELD(n),         FIELD(ntomb),
+        FIELD(nchanged),  FIELD(slot_cap),
+        FIELD(garbage),   FIELD(tomb_bytes),
+        FIELD(lower_len), FIELD(prefix_len),
+        FIELD(head_skip), FIELD(heads_off),
+        FIELD(slots_off), FIELD(sums_off),
+        FIELD(ages_off),  FIELD(fps_off),
+        FIELD(recs_off),  FIELD(children_off),
 #undef FIELD
     };
     uint64_t rng = test_seed();
@@ -548,6 +616,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_image_seek),
+        cmocka_unit_test(test_image_heads_skip),
         cmocka_unit_test(test_image_find_many),
         cmocka_unit_test(test_image_child_tombstones),
         cmocka_unit_test(test_image_child_place),
