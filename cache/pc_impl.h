@@ -445,7 +445,9 @@ struct pc_thread {
     struct pc_load *loads; /* innermost load that it runs; NULL: none */
 };
 
-extern _Thread_local struct pc_thread pc_self;
+/* initial-exec: a few instructions instead of a call in the shared library */
+extern _Thread_local struct pc_thread pc_self
+    __attribute__((tls_model("initial-exec")));
 
 static inline void pc_count(_Atomic uint64_t *counter)
 {

@@ -170,8 +170,8 @@ static inline int suffix_cmp(const struct pg_image *img, unsigned i,
 }
 
 /* The place of a key that does not begin as heads have it that skip. */
-static unsigned seek_outside(const struct pg_image *img, const uint8_t *suffix,
-                             size_t len, bool *found)
+static __attribute__((noinline)) unsigned seek_outside(
+    const struct pg_image *img, const uint8_t *suffix, size_t len, bool *found)
 {
     struct pg_rec rec;
     int c;
@@ -199,9 +199,10 @@ static inline bool skip_fits(const struct pg_image *img, const uint8_t *suffix,
 }
 
 /* The place of a suffix among those from slot `lo` on that have its head. */
-static unsigned seek_equal(const struct pg_image *img, unsigned lo,
-                           uint32_t head, const uint8_t *suffix, size_t len,
-                           bool *found)
+static __attribute__((noinline)) unsigned seek_equal(const struct pg_image *img,
+                                                     unsigned lo, uint32_t head,
+                                                     const uint8_t *suffix,
+                                                     size_t len, bool *found)
 {
     const uint32_t *heads = pg_heads(img);
     unsigned hi;
@@ -235,8 +236,8 @@ static unsigned seek_equal(const struct pg_image *img, unsigned lo,
     return lo;
 }
 
-unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
-                       bool *found)
+static inline unsigned image_seek(const struct pg_image *img, const void *key,
+                                  size_t len, bool *found)
 {
     const uint32_t *heads = pg_heads(img);
     const uint8_t *suffix = key;
@@ -264,6 +265,12 @@ unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
     if (lo == img->n || heads[lo] != head)
         return lo;
     return seek_equal(img, lo, head, suffix, len, found);
+}
+
+unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
+                       bool *found)
+{
+    return image_seek(img, key, len, found);
 }
 
 /* Ask for the records of the slots `from` + i, for each bit i: their first
@@ -375,7 +382,7 @@ unsigned pg_image_child(const struct pg_image *img, const void *key, size_t len,
                         bool below)
 {
     bool found;
-    unsigned i = pg_image_seek(img, key, len, &found);
+    unsigned i = image_seek(img, key, len, &found);
 
     QUIRE_ASSERT(img->kind == PG_INNER && img->n > 0);
     if (i > 0 && (below || !found))

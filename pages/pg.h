@@ -350,16 +350,15 @@ static inline pg_hint *pg_image_hint(const struct pg_image *img, unsigned i)
     return child == NULL ? NULL : &child->hint;
 }
 
-/* Fetch the image of `child` of `img`, from where it was last seen. */
-static inline __attribute__((always_inline)) void pg_child_prefetch(
+/* Where the image of `child` of `img` was last seen, to be prefetched, or to be
+ * compared with where it is; never to be read. `img` itself: it is not known. */
+static inline const struct pg_image *pg_child_guess(
     const struct pg_image *img, const struct pg_child *child)
 {
     int32_t where = atomic_load_explicit(&child->where, memory_order_relaxed);
 
-    if (where != 0)
-        pg_image_prefetch(
-            (const struct pg_image *)((uintptr_t)img +
-                                      (uintptr_t)((intptr_t)where * PG_WHERE)));
+    return (const struct pg_image *)((uintptr_t)img +
+                                     (uintptr_t)((intptr_t)where * PG_WHERE));
 }
 
 /* Remember that it is at `at`. */

@@ -61,22 +61,17 @@ static inline bool pg_same(const void *a, const void *b, size_t len)
     const uint8_t *x = a;
     const uint8_t *y = b;
 
-    if (QUIRE_UNLIKELY(len > 32))
+    if (QUIRE_UNLIKELY(len > 16))
         return memcmp(x, y, len) == 0;
-    if (len >= 8) { /* eight at a time, the last eight perhaps once more */
-        for (size_t i = 8; i < len; i += 8) {
-            if (ra_le64(x + i - 8) != ra_le64(y + i - 8))
-                return false;
-        }
-        return ra_le64(x + len - 8) == ra_le64(y + len - 8);
-    }
+    if (QUIRE_LIKELY(len >= 8)) /* both ends, which may overlap */
+        return ((ra_le64(x) ^ ra_le64(y)) |
+                (ra_le64(x + len - 8) ^ ra_le64(y + len - 8))) == 0;
     if (len >= 4)
-        return ra_le32(x) == ra_le32(y) &&
-               ra_le32(x + len - 4) == ra_le32(y + len - 4);
-    if (len == 0)
-        return true;
+        return ((ra_le32(x) ^ ra_le32(y)) |
+                (ra_le32(x + len - 4) ^ ra_le32(y + len - 4))) == 0;
     /* of one to three bytes: the first, the middle, the last */
-    return x[0] == y[0] && x[len / 2] == y[len / 2] && x[len - 1] == y[len - 1];
+    return len == 0 || (x[0] == y[0] && x[len / 2] == y[len / 2] &&
+                        x[len - 1] == y[len - 1]);
 }
 
 static inline size_t pg_common(const void *a, size_t alen, const void *b,

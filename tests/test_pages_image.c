@@ -315,7 +315,8 @@ static void test_image_child_place(void **state)
                       (const struct pg_image *)((uintptr_t)p.img +
                                                 (uintptr_t)cases[i].diff));
         CHECK_EQ(child->where, cases[i].want);
-        pg_child_prefetch(p.img, child); /* harmless, wherever it leads */
+        /* harmless, wherever it leads */
+        pg_image_prefetch(pg_child_guess(p.img, child));
     }
     page_check(p.img, &p.m);
     page_fini(&p);

@@ -8,7 +8,8 @@
  */
 #include "txlog/tx_impl.h"
 
-static quire_status txn_check(struct quire_txn *txn)
+static __attribute__((noinline)) quire_status txn_check_all(
+    struct quire_txn *txn)
 {
     if (txn == NULL)
         return ra_fail(QUIRE_MISUSE, "the transaction handle is NULL");
@@ -20,6 +21,15 @@ static quire_status txn_check(struct quire_txn *txn)
     if (txn->write)
         tx_writer_touch(txn->db);
     return tx_store_check(txn->db);
+}
+
+/* The checks of every call, for most of which there is nothing to be done. */
+static inline quire_status txn_check(struct quire_txn *txn)
+{
+    if (QUIRE_LIKELY(txn != NULL && txn->h.magic == TX_TXN_MAGIC &&
+                     !txn->busy && !txn->write && tx_store_good(txn->db)))
+        return QUIRE_OK;
+    return txn_check_all(txn);
 }
 
 /* For calls that change something. */
@@ -39,11 +49,17 @@ static quire_status txn_check_write(struct quire_txn *txn)
 }
 
 /* The tree handle, or the default tree for NULL. */
-static quire_status tree_check(struct quire_txn *txn, struct quire_tree *tree,
-                               struct quire_tree **out)
+static inline quire_status tree_check(struct quire_txn *txn,
+                                      struct quire_tree *tree,
+                                      struct quire_tree **out)
 {
-    if (tree == NULL)
-        return tx_tree_get(txn, "", 0, false, out);
+    if (tree == NULL) {
+        tree = (struct quire_tree *)txn->trees; /* the one opened last */
+        if (QUIRE_UNLIKELY(tree == NULL || tree->name_len != 0))
+            return tx_tree_get(txn, "", 0, false, out);
+        *out = tree;
+        return QUIRE_OK;
+    }
     if (tree->h.magic != TX_TREE_MAGIC || tree->txn != txn)
         return ra_fail(QUIRE_MISUSE,
                        "the tree is not open in this transaction");
@@ -51,7 +67,8 @@ static quire_status tree_check(struct quire_txn *txn, struct quire_tree *tree,
     return QUIRE_OK;
 }
 
-static quire_status val_check(const struct quire_val *val, const char *what)
+static inline quire_status val_check(const struct quire_val *val,
+                                     const char *what)
 {
     if (val == NULL || (val->data == NULL && val->size > 0))
         return ra_fail(QUIRE_MISUSE, "%s is NULL", what);
@@ -59,7 +76,7 @@ static quire_status val_check(const struct quire_val *val, const char *what)
 }
 
 /* A copy of `val` whose data is never NULL. */
-static struct quire_val val_plain(const struct quire_val *val)
+static inline struct quire_val val_plain(const struct quire_val *val)
 {
     struct quire_val v = *val;
 
@@ -610,9 +627,10 @@ quire_status quire_tree_get_meta(struct quire_txn *txn, struct quire_tree *tree,
 /* ---- records ---- */
 
 /* Common to get, read, put and del: the tree, and the key within its limit. */
-static quire_status record_check(struct quire_txn *txn, struct quire_tree *tree,
-                                 const struct quire_val *key,
-                                 struct quire_tree **out)
+static inline quire_status record_check(struct quire_txn *txn,
+                                        struct quire_tree *tree,
+                                        const struct quire_val *key,
+                                        struct quire_tree **out)
 {
     quire_status rc = val_check(key, "the key");
 
@@ -632,7 +650,7 @@ static quire_status key_too_big(const struct quire_txn *txn,
 
 /* The page that the last call has returned, which this call's key may lie in:
  * it is let go when the key has been used. */
-static struct tr_leaf held_take(struct quire_txn *txn)
+static inline struct tr_leaf held_take(struct quire_txn *txn)
 {
     static const struct tr_leaf nothing = { NULL, 0, false };
     struct tr_leaf held = txn->held;
@@ -1152,7 +1170,7 @@ quire_status quire_del_range(struct quire_txn *txn, struct quire_tree *tree,
 
 /* ---- cursors ---- */
 
-static quire_status cursor_check(struct quire_cursor *cur)
+static inline quire_status cursor_check(struct quire_cursor *cur)
 {
     quire_status rc;
 

@@ -17,7 +17,7 @@
 /* Bytes of the marker page. */
 #define ALIVE_BYTES 4096u
 
-quire_status tx_store_check(struct quire *db)
+quire_status tx_store_why(struct quire *db)
 {
     if (db == NULL)
         return ra_fail(QUIRE_MISUSE, "the store handle is NULL");

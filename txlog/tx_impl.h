@@ -191,7 +191,19 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
 quire_status tx_store_close(struct quire *db,
                             struct quire_close_report *report) QUIRE_MUST_CHECK;
 int64_t tx_now_us(void); /* microseconds since 1970 */
-quire_status tx_store_check(struct quire *db) QUIRE_MUST_CHECK;
+/* May `db` be used? The question is asked by every call, hence inline; what
+ * says no also says why. */
+quire_status tx_store_why(struct quire *db) QUIRE_MUST_CHECK;
+static inline bool tx_store_good(const struct quire *db)
+{
+    return db->magic == TX_DB_MAGIC && *db->alive == 1;
+}
+static inline QUIRE_MUST_CHECK quire_status tx_store_check(struct quire *db)
+{
+    if (QUIRE_LIKELY(db != NULL && tx_store_good(db)))
+        return QUIRE_OK;
+    return tx_store_why(db);
+}
 void *tx_handle_take(struct quire *db, struct tx_handle **list, size_t nbytes,
                      uint64_t magic);
 void tx_handle_give(struct quire *db, struct tx_handle **list, void *handle);
@@ -220,7 +232,10 @@ quire_status tx_enter(struct quire *db) QUIRE_MUST_CHECK;
 void tx_leave(struct quire *db);
 /* Tell the log of changed pages which superseded ones may still be read. */
 void tx_needed_note(struct quire *db);
-void tx_held_release(struct quire_txn *txn, struct tr_leaf *held);
+static inline void tx_held_release(struct quire_txn *txn, struct tr_leaf *held)
+{
+    tr_leaf_release(&txn->db->env, held);
+}
 
 /* Write changed pages ahead until they take no more than `keep_bytes`; with
  * `trees_only` the catalogue and the system tree stay. A failure but NOMEM

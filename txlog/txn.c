@@ -246,11 +246,6 @@ void tx_needed_note(struct quire *db)
                                                  memory_order_relaxed);
 }
 
-void tx_held_release(struct quire_txn *txn, struct tr_leaf *held)
-{
-    tr_leaf_release(&txn->db->env, held);
-}
-
 /* The store is not to be written; or the turn is had. */
 static quire_status begin_write(struct quire *db, uint64_t timeout_ms)
 {

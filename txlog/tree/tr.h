@@ -212,7 +212,14 @@ quire_status tr_page_pin(const struct tr_env *env, const struct pg_ref *ref,
 quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
                           const void *key, size_t key_len,
                           struct tr_leaf *leaf) QUIRE_MUST_CHECK;
-void tr_leaf_release(const struct tr_env *env, struct tr_leaf *leaf);
+static inline void tr_leaf_release(const struct tr_env *env,
+                                   struct tr_leaf *leaf)
+{
+    if (leaf->pinned)
+        pc_unpin(env->cache, leaf->frame);
+    leaf->img = NULL;
+    leaf->pinned = false;
+}
 
 /* Look `key` up: the leaf is held and *val points into it. NOTFOUND. */
 quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,

@@ -16,6 +16,12 @@
 
 #include "txlog/tree/tr.h"
 
+/* Is the tree one that the fast descents can begin with? */
+static bool root_is_page(const struct tr_tree *tree)
+{
+    return tree->root.id != PG_ID_NONE && !tree->root.intent;
+}
+
 void tr_tree_init(struct tr_tree *tree, const struct tr_env *env,
                   struct tr_log *log, const struct pg_ref *root)
 {
@@ -77,14 +83,6 @@ bool tr_fences_meet(const struct pg_image *img, const struct pg_image *parent,
                                           : !bounded;
 }
 
-void tr_leaf_release(const struct tr_env *env, struct tr_leaf *leaf)
-{
-    if (leaf->pinned)
-        pc_unpin(env->cache, leaf->frame);
-    leaf->img = NULL;
-    leaf->pinned = false;
-}
-
 /* The slot of the child to go to. Tombstones, which only changed pages have,
  * are passed over; slot 0 never is one. */
 static unsigned child_slot(const struct pg_image *img, enum tr_where where,
@@ -112,6 +110,29 @@ static unsigned child_at(const struct pg_image *img, enum tr_where where,
 }
 
 /*
+ * The image is where it was guessed to be, or elsewhere, of which note is taken.
+ *
+ * What is returned is the same as `img`. But if the guess was right it comes
+ * from the guess: the processor then goes on, past a branch that it foresees,
+ * with an address that it has had since it read the parent, and does not wait
+ * for the line of the frame before it asks for those of the image.
+ */
+static inline const struct pg_image *guess_settle(const struct pg_image *parent,
+                                                  struct pg_child *child,
+                                                  const struct pg_image *guess,
+                                                  const struct pg_image *img)
+{
+    if (QUIRE_LIKELY(img == guess)) {
+        /* the compiler shall not know that the two are the same */
+        __asm__("" : "+r"(guess));
+        return guess;
+    }
+    if (img != NULL)
+        pg_child_seen(parent, child, img);
+    return img;
+}
+
+/*
  * The descent over resident committed pages, inside a read section: the page
  * at level 0, of which only the cache has been asked so far, its lines are on
  * their way. NULL: use the other one.
@@ -129,16 +150,18 @@ static const struct pg_image *leaf_resident(struct tr_tree *tree,
     img = pc_get(cache, *id, &tree->root_hint, frame);
     for (; img != NULL && level > 0; level--) {
         const struct pg_image *parent = img;
+        const struct pg_image *guess;
         struct pg_child *child;
 
         if (img->kind != PG_INNER || img->level != level)
             return NULL;
         child = pg_image_child_at(img, child_at(img, where, key, key_len));
-        pg_child_prefetch(img, child); /* while the cache is asked for it */
+        guess = pg_child_guess(img, child);
+        if (level == 1)
+            pg_image_prefetch(guess); /* while the cache is asked for it */
         *id = child->id;
         img = pc_get(cache, *id, &child->hint, frame);
-        if (img != NULL)
-            pg_child_seen(parent, child, img);
+        img = guess_settle(parent, child, guess, img);
     }
     return img;
 }
@@ -245,12 +268,51 @@ out:
 quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
                           const void *key, size_t key_len, struct tr_leaf *leaf)
 {
-    if (tree->root.id == PG_ID_NONE && !tree->root.intent)
+    if (!root_is_page(tree) && !tree->root.intent)
         return QUIRE_NOTFOUND;
     if (!tree->root.intent && find_fast(tree, where, key, key_len, leaf))
         return QUIRE_OK;
     tree->nslow++;
     return find_slow(tree, where, key, key_len, leaf);
+}
+
+/*
+ * The same over resident committed pages. The leaf is pinned last, when all
+ * there is to be waited for has come: a pin holds up what follows it until all
+ * before it is done. false: not to be had in this way.
+ */
+static bool get_fast(struct tr_tree *tree, const struct quire_val *key,
+                     struct tr_leaf *leaf, struct quire_val *val,
+                     enum pg_entry *entry, unsigned *slot, quire_status *rc)
+{
+    const struct pg_image *img;
+    const char *tag;
+    uint32_t frame;
+    bool done = false;
+    pg_id id;
+
+    pc_read_enter();
+    img = leaf_resident(tree, TR_AT, key->data, key->size, &frame, &id);
+    if (img == NULL || img->kind != PG_LEAF)
+        goto out;
+    *slot = pg_image_find(img, key->data, key->size);
+    done = *slot == img->n;
+    *rc = QUIRE_NOTFOUND;
+    if (done)
+        goto out;
+    *entry = pg_image_value(img, *slot, val);
+    tag = pc_tag("look-up");
+    done = pc_pin_frame(tree->env->cache, frame, id);
+    (void)pc_tag(tag);
+    if (done) {
+        leaf->img = img;
+        leaf->frame = frame;
+        leaf->pinned = true;
+        *rc = QUIRE_OK;
+    }
+out:
+    pc_read_exit();
+    return done;
 }
 
 /* Look `key` up; *slot is where it is in the leaf. */
@@ -263,7 +325,11 @@ static inline __attribute__((always_inline)) quire_status leaf_get(
     unsigned i;
     bool found;
 
-    rc = tr_leaf_find(tree, TR_AT, key->data, key->size, &held);
+    if (!root_is_page(tree) && !tree->root.intent)
+        return QUIRE_NOTFOUND;
+    if (root_is_page(tree) && get_fast(tree, key, leaf, val, entry, slot, &rc))
+        return rc;
+    rc = find_slow(tree, TR_AT, key->data, key->size, &held);
     if (rc != QUIRE_OK)
         return rc;
     i = pg_image_find(held.img, key->data, key->size);
@@ -323,12 +389,6 @@ static quire_status copy_out(const struct pg_image *img, unsigned slot,
     return QUIRE_OK;
 }
 
-/* Is the tree one that the fast descents can begin with? */
-static bool root_is_page(const struct tr_tree *tree)
-{
-    return tree->root.id != PG_ID_NONE && !tree->root.intent;
-}
-
 quire_status tr_get_copy(struct tr_tree *tree, const struct quire_val *key,
                          uint64_t off, void *buf, size_t cap, uint64_t *size,
                          bool *done)
@@ -362,6 +422,7 @@ void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
     const struct pg_image *img[TR_MANY_MAX];
     struct pg_probe probe[TR_MANY_MAX];
     struct pg_child *child[TR_MANY_MAX];
+    const struct pg_image *guess[TR_MANY_MAX];
 
     QUIRE_ASSERT(n <= TR_MANY_MAX);
     for (unsigned k = 0; k < n; k++)
@@ -384,7 +445,9 @@ void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
             child[k] = pg_image_child_at(
                 img[k], child_at(img[k], TR_AT, key->data, key->size));
             pc_prefetch(cache, &child[k]->hint);
-            pg_child_prefetch(img[k], child[k]);
+            guess[k] = pg_child_guess(img[k], child[k]);
+            if (level == 1)
+                pg_image_prefetch(guess[k]);
         }
         for (unsigned k = 0; k < n; k++) {
             const struct pg_image *parent;
@@ -393,8 +456,7 @@ void tr_get_many(struct tr_tree *tree, struct quire_lookup *lookups, unsigned n,
                 continue;
             parent = img[k];
             img[k] = pc_get(cache, child[k]->id, &child[k]->hint, NULL);
-            if (img[k] != NULL)
-                pg_child_seen(parent, child[k], img[k]);
+            img[k] = guess_settle(parent, child[k], guess[k], img[k]);
         }
     }
     for (unsigned k = 0; k < n; k++) {
