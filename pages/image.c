@@ -116,6 +116,29 @@ enum pg_entry pg_image_record(const struct pg_image *img, unsigned i,
     return rec.entry;
 }
 
+enum pg_entry pg_image_whole(const struct pg_image *img, unsigned i,
+                             uint8_t *buf, bool prefixed, struct quire_val *key,
+                             struct quire_val *val)
+{
+    size_t prefix_len = img->prefix_len;
+    struct pg_rec rec;
+
+    QUIRE_ASSERT(i < img->n);
+    pg_rec_read(pg_rec_at(img, i), &rec);
+    val->data = rec.val;
+    val->size = rec.val_len;
+    key->size = prefix_len + rec.suffix_len;
+    if (prefix_len == 0) {
+        key->data = rec.suffix;
+        return rec.entry;
+    }
+    if (!prefixed)
+        memcpy(buf, pg_at(img, img->lower_off), prefix_len);
+    pg_copy_short(buf + prefix_len, rec.suffix, rec.suffix_len);
+    key->data = buf;
+    return rec.entry;
+}
+
 unsigned pg_image_records(const struct pg_image *img, unsigned from,
                           unsigned max, struct quire_record *records,
                           uint8_t *buf, size_t buf_bytes)
@@ -137,7 +160,8 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
             p = pg_rec_at(img, from + n);
 
         /* A page of the system's ends the processor's own reading ahead. */
-        __builtin_prefetch(p + 512);
+        __builtin_prefetch(p + 1024);
+        __builtin_prefetch(p + 1088);
         pg_rec_read_bare(p, &rec);
         if (QUIRE_UNLIKELY(rec.entry != PG_ENTRY_PLAIN))
             break;
@@ -150,8 +174,8 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
         r->key.size += prefix_len;
         if (r->key.size > buf_bytes)
             break;
-        memcpy(buf, prefix, prefix_len);
-        pg_copy(buf + prefix_len, rec.suffix, rec.suffix_len);
+        pg_copy_short(buf, prefix, prefix_len);
+        pg_copy_short(buf + prefix_len, rec.suffix, rec.suffix_len);
         r->key.data = buf;
         buf += r->key.size;
         buf_bytes -= r->key.size;

@@ -239,6 +239,8 @@ enum pg_form {
     PG_FORM_FENCED = 2, /* a delta, and the fences */
 };
 
+#define PG_REC_UNIT 4u /* bytes: slots are offsets in it */
+
 struct pg_key { /* prefix, then suffix, is the key */
     const uint8_t *prefix;
     const uint8_t *suffix;
@@ -258,6 +260,29 @@ enum pg_entry pg_image_value(const struct pg_image *img, unsigned i,
 /* Both at once. */
 enum pg_entry pg_image_record(const struct pg_image *img, unsigned i,
                               struct pg_key *key, struct quire_val *val);
+
+/*
+ * The record of slot `i` with its whole key. Where the page has a prefix the
+ * key is put together in `buf`, which begins with the prefix already if
+ * `prefixed`; else it is where it is.
+ */
+enum pg_entry pg_image_whole(const struct pg_image *img, unsigned i,
+                             uint8_t *buf, bool prefixed, struct quire_val *key,
+                             struct quire_val *val);
+
+/* Ask for the record of slot `i` < img->n and what lies behind it, as far as
+ * one of some hundred bytes reaches. (Always inline: compilers drop calls of
+ * functions that do nothing but prefetch.) */
+static inline __attribute__((always_inline)) void pg_image_prefetch_record(
+    const struct pg_image *img, unsigned i)
+{
+    const uint16_t *slots = (const uint16_t *)(const void *)((const char *)img +
+                                                             img->slots_off);
+    const char *p = (const char *)img + (size_t)slots[i] * PG_REC_UNIT;
+
+    __builtin_prefetch(p);
+    __builtin_prefetch(p + 64);
+}
 
 /*
  * Up to `max` records of a committed leaf from slot `from` on, those before the

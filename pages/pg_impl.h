@@ -23,7 +23,7 @@
 #include "pages/pg.h"
 
 #define PG_IMAGE_MAGIC 0x496d6751u /* "QgmI" */
-#define PG_REC_ALIGN 4u            /* bytes; slots are offsets / 4 */
+#define PG_REC_ALIGN PG_REC_UNIT   /* bytes; slots are offsets / 4 */
 #define PG_REC_ENTRY 3u            /* control byte: enum pg_entry */
 #define PG_REC_LABEL 4u            /* control byte: a label follows the value */
 
@@ -41,6 +41,31 @@ static inline void pg_copy(void *to, const void *from, size_t len)
 {
     if (len != 0)
         memcpy(to, from, len);
+}
+
+/* The same for what is mostly short: both ends, which may overlap. */
+static inline void pg_copy_short(uint8_t *to, const uint8_t *from, size_t len)
+{
+    uint64_t a, b;
+
+    if (QUIRE_UNLIKELY(len > 16)) {
+        memcpy(to, from, len);
+    } else if (len >= 8) {
+        memcpy(&a, from, 8);
+        memcpy(&b, from + len - 8, 8);
+        memcpy(to, &a, 8);
+        memcpy(to + len - 8, &b, 8);
+    } else if (len >= 4) {
+        uint32_t c, d;
+
+        memcpy(&c, from, 4);
+        memcpy(&d, from + len - 4, 4);
+        memcpy(to, &c, 4);
+        memcpy(to + len - 4, &d, 4);
+    } else {
+        for (size_t i = 0; i < len; i++)
+            to[i] = from[i];
+    }
 }
 
 /* Bytewise order, a prefix before what it is a prefix of. */

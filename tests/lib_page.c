@@ -216,6 +216,16 @@ void page_check(const struct pg_image *img, const struct page_model *m)
         CHECK_EQ(entry, e->entry);
         CHECK(padded ? val.size >= e->val_len : val.size == e->val_len);
         CHECK_MEM_EQ(val.data, e->val, e->val_len);
+        for (unsigned prefixed = 0; prefixed < 2; prefixed++) {
+            struct quire_val whole, same;
+
+            /* key[] has the prefix of this page by now */
+            CHECK_EQ(pg_image_whole(img, i, key, prefixed != 0, &whole, &same),
+                     entry);
+            CHECK_EQ(whole.size, e->key_len);
+            CHECK_MEM_EQ(whole.data, e->key, e->key_len);
+            CHECK(same.data == val.data && same.size == val.size);
+        }
         at++;
     }
     CHECK_EQ(at, m->n);

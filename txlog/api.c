@@ -1170,7 +1170,8 @@ quire_status quire_del_range(struct quire_txn *txn, struct quire_tree *tree,
 
 /* ---- cursors ---- */
 
-static inline quire_status cursor_check(struct quire_cursor *cur)
+static __attribute__((noinline)) quire_status cursor_check_all(
+    struct quire_cursor *cur)
 {
     quire_status rc;
 
@@ -1182,6 +1183,16 @@ static inline quire_status cursor_check(struct quire_cursor *cur)
     if (rc == QUIRE_OK)
         tx_held_release(cur->txn, &cur->held);
     return rc;
+}
+
+static inline quire_status cursor_check(struct quire_cursor *cur)
+{
+    /* an open cursor's transaction has not ended */
+    if (QUIRE_LIKELY(cur != NULL && cur->h.magic == TX_CURSOR_MAGIC &&
+                     !cur->held.pinned && !cur->txn->busy && !cur->txn->write &&
+                     tx_store_good(cur->txn->db)))
+        return QUIRE_OK;
+    return cursor_check_all(cur);
 }
 
 quire_status quire_cursor_open(struct quire_txn *txn, struct quire_tree *tree,
@@ -1274,6 +1285,10 @@ quire_status quire_cursor_get(struct quire_cursor *cur, struct quire_val *key,
     rc = tr_cursor_get(&cur->cur, key, &v, &entry);
     if (rc != QUIRE_OK || val == NULL)
         return rc;
+    if (QUIRE_LIKELY(entry == PG_ENTRY_PLAIN)) {
+        *val = v;
+        return QUIRE_OK;
+    }
     rc = tx_value_hold(cur->txn, &cur->tree->tree, entry, &v, &cur->held);
     if (rc == QUIRE_OK || rc == QUIRE_TOOBIG)
         *val = v;

@@ -15,6 +15,10 @@
 
 #include "txlog/tree/tr.h"
 
+/* Records by which a cursor that steps is ahead with asking for them, and at
+ * which before the end of a leaf it asks for the next one. */
+#define CURSOR_AHEAD 10u
+
 void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
                     uint8_t *key_buf)
 {
@@ -26,6 +30,7 @@ void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
 void tr_cursor_reset(struct tr_cursor *cur)
 {
     tr_leaf_release(cur->tree->env, &cur->leaf);
+    cur->prefixed = false;
     cur->on = false;
 }
 
@@ -60,7 +65,7 @@ static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
     }
     /* The held leaf keeps the fence in place until the next one is held. */
     rc = tr_leaf_find(cur->tree, forward ? TR_AT : TR_BELOW, fence.data,
-                      fence.size, &next);
+                      fence.size, &next, &cur->beside);
     if (rc != QUIRE_OK)
         return rc;
     if (forward) {
@@ -86,6 +91,7 @@ static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
                       cur->tree->nslow != nslow);
     tr_leaf_release(cur->tree->env, &cur->leaf);
     cur->leaf = next;
+    cur->prefixed = false;
     cur->slot = forward ? 0 : next.img->n;
     return QUIRE_OK;
 }
@@ -140,7 +146,9 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
     cur->leaf.pinned = false;
     cur->on = false;
     tr_ahead_stop(&cur->ahead);
-    rc = tr_leaf_find(cur->tree, where, key->data, key->size, &cur->leaf);
+    cur->prefixed = false;
+    rc = tr_leaf_find(cur->tree, where, key->data, key->size, &cur->leaf,
+                      &cur->beside);
     if (rc == QUIRE_OK && how != QUIRE_SEEK_LAST)
         cur->slot = pg_image_seek(cur->leaf.img, key->data, key->size, &found);
     tr_leaf_release(cur->tree->env, &before);
@@ -182,7 +190,9 @@ static quire_status cursor_refresh(struct tr_cursor *cur)
     if (cur->gen == cursor_gen(cur) && cur->leaf.img != NULL)
         return QUIRE_OK;
     tr_leaf_release(cur->tree->env, &cur->leaf);
-    rc = tr_leaf_find(cur->tree, TR_AT, cur->key_buf, cur->key_len, &cur->leaf);
+    cur->prefixed = false;
+    rc = tr_leaf_find(cur->tree, TR_AT, cur->key_buf, cur->key_len, &cur->leaf,
+                      &cur->beside);
     if (rc != QUIRE_OK)
         return rc;
     cur->slot = pg_image_seek(cur->leaf.img, cur->key_buf, cur->key_len,
@@ -204,6 +214,25 @@ void tr_cursor_place(struct tr_cursor *cur, const struct quire_val *key)
     cur->on = true;
 }
 
+/*
+ * The end of the leaf is near, or what is left of it is about to be used: ask
+ * for the next one, where it was last seen, and for `nlines` lines of its first
+ * records. They lie behind the arrays, mostly about as far as here. (Going
+ * backwards it is not known where the last ones are: 0.)
+ */
+static inline __attribute__((always_inline)) void ahead_prefetch(
+    const struct tr_cursor *cur, unsigned nlines)
+{
+    const char *p = (const char *)cur->beside;
+
+    if (p == NULL)
+        return;
+    pg_image_prefetch(cur->beside);
+    p += cur->leaf.img->recs_off;
+    for (unsigned i = 0; i < nlines; i++)
+        __builtin_prefetch(p + 64 * (size_t)i);
+}
+
 quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
 {
     quire_status rc;
@@ -211,12 +240,18 @@ quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
     if (QUIRE_LIKELY(cur->on && cur->tree->log == NULL &&
                      cur->leaf.img != NULL)) {
         /* Most steps: to the neighbour in a committed leaf, where all live. */
-        if (forward && cur->slot + 1 < cur->leaf.img->n) {
-            cur->slot++;
-            return QUIRE_OK;
-        }
-        if (!forward && cur->slot > 0) {
-            cur->slot--;
+        const struct pg_image *img = cur->leaf.img;
+        unsigned left = forward ? img->n - 1 - cur->slot : cur->slot;
+
+        if (QUIRE_LIKELY(left > 0)) {
+            cur->slot += forward ? 1u : -1u;
+            left--;
+            if (QUIRE_LIKELY(left >= CURSOR_AHEAD))
+                pg_image_prefetch_record(img, forward
+                                                  ? cur->slot + CURSOR_AHEAD
+                                                  : cur->slot - CURSOR_AHEAD);
+            else if (left == CURSOR_AHEAD - 1)
+                ahead_prefetch(cur, forward ? 8 : 0);
             return QUIRE_OK;
         }
     }
@@ -244,22 +279,27 @@ quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
 quire_status tr_cursor_get(struct tr_cursor *cur, struct quire_val *key,
                            struct quire_val *val, enum pg_entry *entry)
 {
-    struct pg_key parts;
     quire_status rc;
 
     if (!cur->on)
         return QUIRE_NOTFOUND;
+    if (QUIRE_LIKELY(cur->tree->log == NULL && cur->leaf.img != NULL)) {
+        if (key == NULL) {
+            *entry = pg_image_value(cur->leaf.img, cur->slot, val);
+            return QUIRE_OK;
+        }
+        /* the leaf stays while the cursor is on it */
+        *entry = pg_image_whole(cur->leaf.img, cur->slot, cur->key_buf,
+                                cur->prefixed, key, val);
+        cur->prefixed = true;
+        return QUIRE_OK;
+    }
     rc = cursor_refresh(cur);
     if (rc != QUIRE_OK)
         return rc;
-    *entry = pg_image_record(cur->leaf.img, cur->slot, &parts, val);
+    *entry = pg_image_value(cur->leaf.img, cur->slot, val);
     if (key == NULL)
         return QUIRE_OK;
-    if (parts.prefix_len == 0 && cur->tree->log == NULL) {
-        key->data = parts.suffix; /* the leaf stays while the cursor is on it */
-        key->size = parts.suffix_len;
-        return QUIRE_OK;
-    }
     if (cur->tree->log == NULL)
         cur->key_len = pg_image_key_copy(cur->leaf.img, cur->slot,
                                          cur->key_buf);
@@ -291,6 +331,9 @@ unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
                          buf_bytes);
     if (n > 0)
         cur->slot += n - 1;
+    /* while the caller looks at these records, some of the next come */
+    if (cur->slot + 1 == cur->leaf.img->n)
+        ahead_prefetch(cur, 32);
     return n;
 }
 
@@ -311,6 +354,7 @@ void tr_cursor_restore(struct tr_cursor *cur, const struct tr_cursor *saved,
 {
     tr_leaf_release(cur->tree->env, &cur->leaf);
     *cur = *saved;
+    cur->prefixed = false;
     memcpy(cur->key_buf, key, cur->key_len);
 }
 

@@ -208,10 +208,12 @@ quire_status tr_page_pin(const struct tr_env *env, const struct pg_ref *ref,
                          pc_hint *hint, const struct pg_image **img,
                          uint32_t *frame) QUIRE_MUST_CHECK;
 
-/* Find and hold a leaf. NOTFOUND: the tree is empty. */
+/* Find and hold a leaf. NOTFOUND: the tree is empty. *ahead: where the next
+ * leaf was last seen (but for TR_AT: the one before), for a prefetch; NULL: not
+ * known. */
 quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
-                          const void *key, size_t key_len,
-                          struct tr_leaf *leaf) QUIRE_MUST_CHECK;
+                          const void *key, size_t key_len, struct tr_leaf *leaf,
+                          const struct pg_image **ahead) QUIRE_MUST_CHECK;
 static inline void tr_leaf_release(const struct tr_env *env,
                                    struct tr_leaf *leaf)
 {
@@ -369,7 +371,11 @@ struct tr_cursor {
     struct tr_tree *tree;
     struct tr_leaf leaf;
     unsigned slot;
-    bool on; /* on a record (which may have been deleted since) */
+    bool on;       /* on a record (which may have been deleted since) */
+    bool prefixed; /* key_buf begins with the prefix of `leaf` */
+    /* Where the leaf behind `leaf`, in the direction in which it was come to,
+     * was last seen: only to be prefetched. */
+    const struct pg_image *beside;
     struct tr_ahead ahead;
     uint64_t gen;     /* log->gen when `leaf` was looked up */
     size_t key_len;   /* of key_buf; kept in write transactions */

@@ -132,15 +132,31 @@ static inline const struct pg_image *guess_settle(const struct pg_image *parent,
     return img;
 }
 
+/* Where the leaf beside that of `slot` was last seen; NULL: not known, or under
+ * another parent. */
+static const struct pg_image *neighbour_guess(const struct pg_image *img,
+                                              unsigned slot, bool forward)
+{
+    const struct pg_image *guess;
+
+    if (forward ? slot + 1 == img->n : slot == 0)
+        return NULL;
+    guess = pg_child_guess(
+        img, pg_image_child_at(img, forward ? slot + 1 : slot - 1));
+    return guess == img ? NULL : guess;
+}
+
 /*
  * The descent over resident committed pages, inside a read section: the page
  * at level 0, of which only the cache has been asked so far, its lines are on
- * their way. NULL: use the other one.
+ * their way. NULL: use the other one. *ahead, if asked for, is where its
+ * neighbour was last seen, or as it was.
  */
 static const struct pg_image *leaf_resident(struct tr_tree *tree,
                                             enum tr_where where,
                                             const void *key, size_t key_len,
-                                            uint32_t *frame, pg_id *id)
+                                            uint32_t *frame, pg_id *id,
+                                            const struct pg_image **ahead)
 {
     struct pc_cache *cache = tree->env->cache;
     const struct pg_image *img;
@@ -152,13 +168,18 @@ static const struct pg_image *leaf_resident(struct tr_tree *tree,
         const struct pg_image *parent = img;
         const struct pg_image *guess;
         struct pg_child *child;
+        unsigned slot;
 
         if (img->kind != PG_INNER || img->level != level)
             return NULL;
-        child = pg_image_child_at(img, child_at(img, where, key, key_len));
+        slot = child_at(img, where, key, key_len);
+        child = pg_image_child_at(img, slot);
         guess = pg_child_guess(img, child);
-        if (level == 1)
+        if (level == 1) {
             pg_image_prefetch(guess); /* while the cache is asked for it */
+            if (ahead != NULL)
+                *ahead = neighbour_guess(img, slot, where == TR_AT);
+        }
         *id = child->id;
         img = pc_get(cache, *id, &child->hint, frame);
         img = guess_settle(parent, child, guess, img);
@@ -167,7 +188,8 @@ static const struct pg_image *leaf_resident(struct tr_tree *tree,
 }
 
 static bool find_fast(struct tr_tree *tree, enum tr_where where,
-                      const void *key, size_t key_len, struct tr_leaf *leaf)
+                      const void *key, size_t key_len, struct tr_leaf *leaf,
+                      const struct pg_image **ahead)
 {
     const struct pg_image *img;
     const char *tag;
@@ -176,7 +198,7 @@ static bool find_fast(struct tr_tree *tree, enum tr_where where,
     pg_id id;
 
     pc_read_enter();
-    img = leaf_resident(tree, where, key, key_len, &frame, &id);
+    img = leaf_resident(tree, where, key, key_len, &frame, &id, ahead);
     tag = pc_tag("look-up");
     pinned = img != NULL && pc_pin_frame(tree->env->cache, frame, id);
     (void)pc_tag(tag);
@@ -266,11 +288,13 @@ out:
 }
 
 quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
-                          const void *key, size_t key_len, struct tr_leaf *leaf)
+                          const void *key, size_t key_len, struct tr_leaf *leaf,
+                          const struct pg_image **ahead)
 {
+    *ahead = NULL;
     if (!root_is_page(tree) && !tree->root.intent)
         return QUIRE_NOTFOUND;
-    if (!tree->root.intent && find_fast(tree, where, key, key_len, leaf))
+    if (!tree->root.intent && find_fast(tree, where, key, key_len, leaf, ahead))
         return QUIRE_OK;
     tree->nslow++;
     return find_slow(tree, where, key, key_len, leaf);
@@ -292,7 +316,7 @@ static bool get_fast(struct tr_tree *tree, const struct quire_val *key,
     pg_id id;
 
     pc_read_enter();
-    img = leaf_resident(tree, TR_AT, key->data, key->size, &frame, &id);
+    img = leaf_resident(tree, TR_AT, key->data, key->size, &frame, &id, NULL);
     if (img == NULL || img->kind != PG_LEAF)
         goto out;
     *slot = pg_image_find(img, key->data, key->size);
@@ -402,7 +426,7 @@ quire_status tr_get_copy(struct tr_tree *tree, const struct quire_val *key,
     if (!root_is_page(tree))
         return QUIRE_OK;
     pc_read_enter();
-    img = leaf_resident(tree, TR_AT, key->data, key->size, &frame, &id);
+    img = leaf_resident(tree, TR_AT, key->data, key->size, &frame, &id, NULL);
     if (img != NULL && img->kind == PG_LEAF)
         rc = copy_out(img, pg_image_find(img, key->data, key->size), off, buf,
                       cap, size, done);
