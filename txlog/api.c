@@ -1315,13 +1315,16 @@ quire_status quire_cursor_next_many(struct quire_cursor *cur,
                        "records, %zu bytes of keys; at least 1 and %zu",
                        cap, buf_bytes,
                        pg_key_max(cur->txn->db->env.page_bytes));
+    *n = tr_cursor_records(&cur->cur, true, records, cap, buf, buf_bytes);
+    if (QUIRE_LIKELY(*n > 0))
+        return QUIRE_OK;
     tr_cursor_save(&cur->cur, &before, buf);
     rc = tr_cursor_step(&cur->cur, true);
     if (rc != QUIRE_OK) {
         tr_cursor_forget(&before);
         return rc;
     }
-    *n = tr_cursor_records(&cur->cur, records, cap, buf, buf_bytes);
+    *n = tr_cursor_records(&cur->cur, false, records, cap, buf, buf_bytes);
     if (*n > 0) {
         tr_cursor_forget(&before);
         return QUIRE_OK;

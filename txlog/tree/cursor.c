@@ -319,20 +319,23 @@ quire_status tr_cursor_label(struct tr_cursor *cur, struct quire_val *label)
     return rc;
 }
 
-unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
-                           size_t cap, void *buf, size_t buf_bytes)
+unsigned tr_cursor_records(struct tr_cursor *cur, bool step,
+                           struct quire_record *records, size_t cap, void *buf,
+                           size_t buf_bytes)
 {
+    const struct pg_image *img = cur->leaf.img;
+    unsigned from = cur->slot + step;
     unsigned n;
 
-    if (cur->tree->log != NULL || !cur->on || cur->leaf.img == NULL)
+    if (cur->tree->log != NULL || !cur->on || img == NULL || from >= img->n)
         return 0;
-    n = pg_image_records(cur->leaf.img, cur->slot,
-                         (unsigned)ra_min_u64(cap, UINT_MAX), records, buf,
-                         buf_bytes);
-    if (n > 0)
-        cur->slot += n - 1;
+    n = pg_image_records(img, from, (unsigned)ra_min_u64(cap, UINT_MAX),
+                         records, buf, buf_bytes);
+    if (n == 0)
+        return 0;
+    cur->slot = from + n - 1;
     /* while the caller looks at these records, some of the next come */
-    if (cur->slot + 1 == cur->leaf.img->n)
+    if (cur->slot + 1 == img->n)
         ahead_prefetch(cur, 32);
     return n;
 }

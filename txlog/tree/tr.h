@@ -407,9 +407,11 @@ void tr_cursor_restore(struct tr_cursor *cur, const struct tr_cursor *saved,
                        const void *key);
 void tr_cursor_forget(struct tr_cursor *saved);
 
-/* In a read transaction: having stepped to a record, take it and those behind
- * it in its leaf, as pg_image_records(). 0: the record has to be got alone. */
-unsigned tr_cursor_records(struct tr_cursor *cur, struct quire_record *records,
-                           size_t cap, void *buf, size_t buf_bytes);
+/* In a read transaction: take the record under the cursor, or with `step` the
+ * next one, and those behind it in its leaf, as pg_image_records(). 0: there is
+ * none in this leaf, or it has to be got alone; the cursor has not moved. */
+unsigned tr_cursor_records(struct tr_cursor *cur, bool step,
+                           struct quire_record *records, size_t cap, void *buf,
+                           size_t buf_bytes);
 
 #endif /* QUIRE_TXLOG_TREE_TR_H */
