@@ -7,7 +7,7 @@
 #include "tools/bench_engine.h"
 #include "tools/tool.h"
 
-#define SCAN_MANY 256                          /* records had by one call */
+#define SCAN_MANY 16                           /* records had by one call */
 #define SCAN_KEYS (16384 + QUIRE_PAGE_MAX / 8) /* bytes of their keys */
 
 struct db {
