@@ -519,6 +519,8 @@ quire_status quire_tree_next(struct quire_txn *txn, const char *after,
         } else if (key.size - 1 > QUIRE_NAME_MAX) {
             rc = ra_fail(QUIRE_CORRUPT, "a tree's name of %zu bytes",
                          key.size - 1);
+        } else if (memchr(found + 1, '\0', key.size - 1) != NULL) {
+            rc = ra_fail(QUIRE_CORRUPT, "a tree's name with a NUL in it");
         } else {
             memcpy(name, found + 1, key.size - 1);
             name[key.size - 1] = '\0';
