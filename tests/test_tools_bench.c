@@ -143,6 +143,7 @@ static void test_refused(void **state)
         { "long", { "store", "--value-bytes", "2049" }, 2, "out of its range" },
         { "order", { "store", "--order", "any" }, 2, "random or sequential" },
         { "memory", { "store", "--memory", "1M" }, 2, "out of its range" },
+        { "page", { "store", "--page", "12K" }, 2, "out of its range" },
         { "batch", { "store", "--batch", "0" }, 2, "out of its range" },
         { "no keys", { "store", "--keys", "/nowhere" }, 1, "/nowhere" },
         { "no directory", { "store", "--dir", "/nowhere" }, 1, "/nowhere" },
@@ -467,7 +468,7 @@ static void test_batches_and_direct(void **state)
 
         run(&r, "bench", "store", "--records", "8000", "--rounds", "1",
             "--seconds", "0.001", "--dir", dir, "--json", "--threads", "1",
-            "--batch", batch[i], "--cases", "ltm-get-random",
+            "--batch", batch[i], "--page", "8K", "--cases", "ltm-get-random",
             i == 0 ? NULL : "--direct", NULL);
         if (r.status == 1 && strstr(r.err, "QUIRE_DIRECT") != NULL) {
             run_free(&r); /* a file system without it */

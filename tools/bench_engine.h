@@ -27,13 +27,14 @@
 
 /* What a store is opened for. */
 struct bench_setup {
-    const char *dir;    /* the engine's own, which exists */
-    uint64_t memory;    /* bytes for its cache, or its budget */
-    uint64_t limit;     /* bytes that the process may use; 0: no limit */
-    uint64_t raw_bytes; /* of the records */
-    size_t value_bytes; /* of each value */
-    bool durable;       /* commits wait for the disk */
-    bool direct;        /* quire: QUIRE_DIRECT */
+    const char *dir;     /* the engine's own, which exists */
+    uint64_t memory;     /* bytes for its cache, or its budget */
+    uint64_t limit;      /* bytes that the process may use; 0: no limit */
+    uint64_t raw_bytes;  /* of the records */
+    size_t value_bytes;  /* of each value */
+    bool durable;        /* commits wait for the disk */
+    uint32_t page_bytes; /* quire: of a new store; 0: the default */
+    bool direct;         /* quire: QUIRE_DIRECT */
 };
 
 /* Checks the records that an engine hands over one by one. */

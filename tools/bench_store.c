@@ -66,6 +66,7 @@ static const char help[] =
     "  --rounds N      measurements of which the median counts (7)\n"
     "  --memory SIZE   the cache's (default: four times the data, at least\n"
     "                  1G; of ltm-: an eighth of the data, at least 8M)\n"
+    "  --page SIZE     of quire's pages, 4K to 64K (16K)\n"
     "  --direct        quire loads pages past the system's cache\n"
     "  --dir DIR       where the stores are made, on the disk to be measured\n"
     "                  (default: TMPDIR, or /tmp)\n"
@@ -98,8 +99,9 @@ struct plan {
     uint64_t ms;
     uint64_t rounds;
     uint64_t memory;
-    uint64_t limit;   /* a measuring process's */
-    uint64_t data_fd; /* ditto */
+    uint64_t limit;      /* a measuring process's */
+    uint64_t data_fd;    /* ditto */
+    uint64_t page_bytes; /* 0: the default */
     bool direct;
     bool peers;
     bool keep;
@@ -250,8 +252,10 @@ static void child_exec(const struct state *s, const struct child *c,
     snprintf(opt[2], sizeof(opt[2]), "--memory=%llu",
              (unsigned long long)memory);
     snprintf(opt[3], sizeof(opt[3]), "--limit=%llu", (unsigned long long)limit);
+    snprintf(opt[4], sizeof(opt[4]), "--page=%llu",
+             (unsigned long long)s->p.page_bytes);
     execl("/proc/self/exe", "quire", "bench", "store", opt[0], opt[1], opt[2],
-          opt[3], dir, direct, (char *)NULL);
+          opt[3], opt[4], dir, direct, (char *)NULL);
     _exit(EXIT_FAILED);
 }
 
@@ -367,10 +371,11 @@ static int stamp(const struct state *s, char *text, size_t cap)
 {
     return snprintf(text, cap,
                     "keys %s\nrecords %llu\nvalues %s %llu\n"
-                    "order %s by %llu\n",
+                    "order %s by %llu\npages %llu\n",
                     s->p.keys, (unsigned long long)s->data.n, s->p.values,
                     (unsigned long long)s->p.value_bytes, s->p.order,
-                    (unsigned long long)s->p.batch);
+                    (unsigned long long)s->p.batch,
+                    (unsigned long long)s->p.page_bytes);
 }
 
 static bool stamp_fits(const struct state *s, const struct child *c)
@@ -730,6 +735,7 @@ static int work(const struct plan *p)
     struct bench_setup setup = { .dir = p->dir,
                                  .memory = p->memory,
                                  .limit = p->limit,
+                                 .page_bytes = (uint32_t)p->page_bytes,
                                  .direct = p->direct };
     struct bench_data d = { 0 };
     int status = EXIT_FAILED;
@@ -770,6 +776,7 @@ int bench_store(int argc, char **argv)
         { "--seconds", OPTION_TIME, &p->ms, NULL },
         { "--rounds", OPTION_COUNT, &p->rounds, NULL },
         { "--memory", OPTION_SIZE, &p->memory, NULL },
+        { "--page", OPTION_SIZE, &p->page_bytes, NULL },
         { "--direct", OPTION_FLAG, &p->direct, NULL },
         { "--dir", OPTION_TEXT, &p->dir, NULL },
         { "--keep", OPTION_FLAG, &p->keep, NULL },
@@ -810,6 +817,9 @@ int bench_store(int argc, char **argv)
         p->value_bytes < BENCH_VALUE_MIN || p->value_bytes > BENCH_VALUE_MAX ||
         p->threads > BENCH_THREADS_MAX || p->ms == 0 || p->ms > 60000 ||
         p->rounds == 0 || p->rounds > ROUNDS_MAX || p->batch == 0 ||
+        (p->page_bytes != 0 &&
+         (p->page_bytes < QUIRE_PAGE_MIN || p->page_bytes > QUIRE_PAGE_MAX ||
+          (p->page_bytes & (p->page_bytes - 1)) != 0)) ||
         (p->memory != 0 && p->memory < QUIRE_BUDGET_MIN))
         return say_usage("bench store", "an option is out of its range");
     return plan_and_print(&s, plain, ltm);

@@ -35,7 +35,8 @@ static int open_store(const struct bench_setup *s, void **to)
 {
     struct quire_options opt = { .size = sizeof(opt),
                                  .flags = s->direct ? QUIRE_DIRECT : 0,
-                                 .budget_bytes = s->memory };
+                                 .budget_bytes = s->memory,
+                                 .page_bytes = s->page_bytes };
     struct db *db = calloc(1, sizeof(*db));
     char path[4096];
     quire_status rc;
