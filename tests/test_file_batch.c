@@ -565,7 +565,7 @@ static void test_random_work(void **state)
     g->inner = &rig.fault.io;
     g->io = rig.fault.io;
     g->io.ctx = g;
-    g->io.pread_once = NULL;
+    g->io.pread_once = NULL; /* they would get our ctx */
     g->io.read_ahead = NULL;
     g->io.open = guard_open;
     g->io.pread = guard_pread;

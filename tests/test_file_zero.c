@@ -286,6 +286,8 @@ static void test_threads_share_the_file(void **state)
     w.io.read_ahead = NULL;
     w.io.open = watch_open;
     w.io.pread = watch_pread;
+    w.io.pread_once = NULL; /* they would get our ctx */
+    w.io.read_ahead = NULL;
     w.io.pwritev = watch_pwritev;
     w.io.sync = watch_sync;
     w.io.get_size = watch_get_size;

@@ -152,7 +152,7 @@ static void gate_init(struct gate *g, const struct quire_io *inner)
     g->inner = inner;
     g->io = *inner;
     g->io.ctx = g;
-    g->io.pread_once = NULL;
+    g->io.pread_once = NULL; /* they would get our ctx */
     g->io.read_ahead = NULL;
     g->io.open = gate_open;
     g->io.pread = gate_pread;
