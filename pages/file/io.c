@@ -61,9 +61,6 @@ static int pf_io_open(void *ctx, const char *path, unsigned flags,
         close(fd);
         return err;
     }
-    /* Pages are read where the tree says; where what comes next is known, it is
-     * asked for (read_ahead). The system's guesses cost room in its cache. */
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     *file = (void *)((intptr_t)fd + 1);
     return 0;
 }
