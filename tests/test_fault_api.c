@@ -1389,6 +1389,21 @@ static void on_pool_large(struct fault_env *e)
     shelf_settle(e, &s);
 }
 
+/* Its tables lie in huge pages. */
+static void on_cache_large(struct fault_env *e)
+{
+    struct shelf s;
+    struct quire_cache_options opt = cache_options(&s);
+
+    e->opt.budget_bytes = 256 * MIB;
+    opt.max_pages = 40000;
+    CHECK_OK(pool_make(e, &s, false));
+    fault_env_arm(e);
+    if (!fault_saw(e, quire_cache_create(s.pool, &opt, &s.cache)))
+        CHECK(s.cache == NULL);
+    shelf_settle(e, &s);
+}
+
 /* A budget that becomes small gives huge pages up. */
 static void on_pool_less(struct fault_env *e)
 {
@@ -1517,6 +1532,7 @@ static const struct row rows[] = {
 
 static const struct row large[] = {
     { { "quire_pool_alloc, large", NULL, on_pool_large }, MAY, false },
+    { { "quire_cache_create, large", NULL, on_cache_large }, MAY, false },
     { { "quire_pool_set_budget, less", NULL, on_pool_less }, MAY, false },
 };
 

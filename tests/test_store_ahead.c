@@ -82,6 +82,7 @@ static void watch(void)
 }
 
 struct world {
+    quire_versioning versioning; /* of a new store */
     struct mem_disk *disk;
     struct quire_io io;
     struct quire *db;
@@ -114,6 +115,7 @@ static void world_open(struct world *w, uint64_t budget)
     struct quire_options opt = { .size = sizeof(opt),
                                  .flags = QUIRE_NOBACKGROUND,
                                  .budget_bytes = budget,
+                                 .versioning = w->versioning,
                                  .io = &w->io };
 
     CHECK_OK(quire_open(PATH, &opt, &w->db));
@@ -121,13 +123,15 @@ static void world_open(struct world *w, uint64_t budget)
 
 /* RECORDS in order, then some of all leaves in two commits: leaves of one and
  * of two fragments, which lie apart. */
-static void world_init(struct world *w, uint64_t budget)
+static void world_init_as(struct world *w, uint64_t budget,
+                          quire_versioning versioning)
 {
     uint64_t rand = 1;
     struct quire_txn *txn;
     size_t len;
 
     memset(w, 0, sizeof(*w));
+    w->versioning = versioning;
     memset(&seen, 0, sizeof(seen));
     w->disk = mem_disk_create();
     seen.inner = mem_disk_io(w->disk);
@@ -152,6 +156,11 @@ static void world_init(struct world *w, uint64_t budget)
     CHECK(len > 14 << 20 && len < seen.nblocks * 4096);
     world_open(w, budget);
     watch();
+}
+
+static void world_init(struct world *w, uint64_t budget)
+{
+    world_init_as(w, budget, QUIRE_VERSIONING_DEFAULT);
 }
 
 static void world_fini(struct world *w)
@@ -257,7 +266,8 @@ static void test_gets_read_nothing_ahead(void **state)
     struct world w;
 
     (void)state;
-    world_init(&w, QUIRE_BUDGET_MIN);
+    /* whole pages: what a load has read ahead is its own page's, no other's */
+    world_init_as(&w, QUIRE_BUDGET_MIN, QUIRE_VERSIONING_FULL);
     CHECK_OK(quire_begin(w.db, QUIRE_READ, &txn));
     CHECK_OK(quire_cursor_open(txn, NULL, &cur));
     for (unsigned i = 0; i < test_rounds(2000); i++) {
@@ -305,7 +315,7 @@ static void test_cached_scan_asks_nothing(void **state)
     struct world w;
 
     (void)state;
-    world_init(&w, 64 << 20);
+    world_init_as(&w, 64 << 20, QUIRE_VERSIONING_FULL);
     scan(&w, QUIRE_WRITE, true);
     CHECK(seen.reads > 0);
     CHECK_EQ(seen.asked, 0);
