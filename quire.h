@@ -1003,11 +1003,15 @@ QUIRE_API quire_status quire_cursor_read(struct quire_cursor *cur, uint64_t off,
 
 /* Of one class of the region allocator: segments, but for the regions. */
 struct quire_pool_class_stat {
-    uint64_t in_use;       /* handed out */
-    uint64_t free;         /* resident and on offer */
-    uint64_t in_magazines; /* resident, kept by threads */
-    uint64_t out_peak;     /* most handed out and in magazines at once */
-    uint64_t regions;      /* that serve this class now */
+    uint64_t in_use;         /* handed out */
+    uint64_t free;           /* resident and on offer */
+    uint64_t in_magazines;   /* resident, kept by threads */
+    uint64_t out_peak;       /* most handed out and in magazines at once */
+    uint64_t regions;        /* that serve this class now */
+    uint64_t regions_mapped; /* events since creation, from here on */
+    uint64_t regions_reused; /* empty ones, of whatever class before */
+    uint64_t regions_freed;
+    uint64_t decommitted_bytes;
 };
 
 /* Figures of the region allocator; see part three. All bytes. */

@@ -197,6 +197,7 @@ static struct ra_region *ra_class_grow(struct ra_class *c, uint32_t home,
     }
     if (r != NULL) {
         ra_count(&pool->regions_reused, 1);
+        ra_count(&c->reused, 1);
         RA_PROBE(region_reuse, r->base, c->id);
         ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
                     "region at %p reused for segments of %zu bytes",
@@ -208,6 +209,7 @@ static struct ra_region *ra_class_grow(struct ra_class *c, uint32_t home,
         r = ra_region_map(pool, why);
         if (r == NULL)
             return NULL;
+        ra_count(&c->mapped, 1);
     }
     ra_class_make_cold(c, r);
     r->home = home;

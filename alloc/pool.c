@@ -505,6 +505,10 @@ void ra_pool_stat(struct ra_pool *pool, struct quire_pool_stat *st)
         k->out_peak = c->out_peak;
         k->regions = c->nregions;
         ra_mutex_unlock(&c->lock);
+        k->regions_mapped = ra_figure(&c->mapped);
+        k->regions_reused = ra_figure(&c->reused);
+        k->regions_freed = ra_figure(&c->freed);
+        k->decommitted_bytes = ra_figure(&c->decommitted);
         k->in_magazines = mag[i];
         k->in_use = out - ra_min_u64(out, mag[i]);
         st->segments_in_use += k->in_use;

@@ -233,13 +233,18 @@ struct ra_class {
     /* What every operation reads is above, what some write below: on two
      * lines, that threads take from each other, and on those of one home. */
     alignas(RA_LINE) struct ra_mutex lock; /* rank RA_CLASS */
-    uint64_t nwarm;        /* under lock; free resident segments on offer */
-    _Atomic uint64_t out;  /* written under lock; read relaxed for figures:
+    uint64_t nwarm;       /* under lock; free resident segments on offer */
+    _Atomic uint64_t out; /* written under lock; read relaxed for figures:
                                 segments handed out, to callers and to
                                 magazines */
-    uint64_t out_peak;     /* under lock; most segments out at once */
-    uint64_t wake_at;      /* under lock; nwarm that wakes the sweeper */
-    uint32_t nregions;     /* under lock */
+    uint64_t out_peak;    /* under lock; most segments out at once */
+    uint64_t wake_at;     /* under lock; nwarm that wakes the sweeper */
+    uint32_t nregions;    /* under lock */
+    /* relaxed: figures, events since the pool was made */
+    _Atomic uint64_t mapped;      /* regions mapped for it */
+    _Atomic uint64_t reused;      /* empty ones taken for it */
+    _Atomic uint64_t freed;       /* given back as empty */
+    _Atomic uint64_t decommitted; /* bytes given back to the system */
     _Atomic bool sweeping; /* atomic; a background pass is at this class, and
                                 a second one passes it by */
     struct ra_lists home[RA_HOMES]; /* under lock */

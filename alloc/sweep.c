@@ -49,7 +49,9 @@ static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
     (void)ra_region_protect(pool, r, false);
     r->ncold = 0; /* its bits are set anew by ra_class_make_cold() */
     ra_count(&pool->regions_freed, 1);
+    ra_count(&c->freed, 1);
     ra_count(&pool->decommitted, nbytes);
+    ra_count(&c->decommitted, nbytes);
     RA_PROBE(region_free, r->base, nbytes);
     ra_log_line(&pool->log, QUIRE_LOG_DEBUG,
                 "region at %p given back, %" PRIu64 " bytes were resident",
@@ -166,6 +168,7 @@ static uint64_t ra_sweep_run_cold(struct ra_class *c, struct ra_region *r,
     if (ok) {
         ra_class_count(c, r, 0, (int32_t)n);
         ra_count(&pool->decommitted, nbytes);
+        ra_count(&c->decommitted, nbytes);
         ra_pool_unreserve(pool, nbytes);
         ra_room_news(pool);
     } else {

@@ -676,6 +676,8 @@ static void test_figures_of_a_course(void **state)
     CHECK_EQ(st.cls[4].regions, 3); /* of 8 segments */
     CHECK_EQ(st.cls[2].in_use, 3);
     CHECK_EQ(st.cls[2].regions, 1);
+    CHECK_EQ(st.cls[4].regions_mapped, 3);
+    CHECK_EQ(st.cls[2].regions_mapped, 1);
     CHECK_EQ(st.regions, 4);
     CHECK_EQ(st.regions_mapped, 4);
     CHECK_EQ(st.regions_reused, 0);
@@ -701,6 +703,8 @@ static void test_figures_of_a_course(void **state)
     CHECK_EQ(st.regions_freed, 1);
     CHECK_EQ(st.regions_empty, 1);
     CHECK_EQ(st.cls[4].regions, 2);
+    CHECK_EQ(st.cls[4].regions_freed, 1);
+    CHECK_EQ(st.cls[4].decommitted_bytes, 12 * 64 * KIB);
     CHECK_EQ(st.cls[4].free, 0);
     CHECK_EQ(st.free_bytes, 0);
     CHECK_EQ(lines(&w, "region at"), 1);
@@ -712,6 +716,9 @@ static void test_figures_of_a_course(void **state)
     CHECK_EQ(st.regions_reused, 1);
     CHECK_EQ(st.regions_empty, 0);
     CHECK_EQ(st.cls[0].regions, 1);
+    CHECK_EQ(st.cls[0].regions_reused, 1);
+    CHECK_EQ(st.cls[0].regions_mapped, 0);
+    CHECK_EQ(st.cls[4].regions_reused, 0);
     CHECK_EQ(st.regions_mapped, 4);
     CHECK_EQ(lines(&w, "reused for segments of 4096 bytes"), 1);
     give(pool, 0, 1);
