@@ -292,6 +292,41 @@ static void test_refused(void **state)
     }
 }
 
+/* The name leads to another store by now, which somebody has open, and thus
+ * locked as the store's own file is. */
+static void test_another_store(void **state)
+{
+    static struct watch w;
+    struct mem_disk *disk = begin(&w);
+    struct quire_options opt = { .size = sizeof(opt),
+                                 .flags = QUIRE_NOBACKGROUND,
+                                 .budget_bytes = QUIRE_BUDGET_MIN,
+                                 .io = w.inner };
+    struct quire *other;
+    struct quire *db;
+
+    (void)state;
+    CHECK_OK(quire_open("other", &opt, &other));
+    CHECK_OK(put(other, 0, 30, 0));
+    w.other = true;
+    open_store(&w, QUIRE_NOBACKGROUND, &db);
+    for (unsigned k = 0; k < 20; k++)
+        CHECK_OK(put(db, k * 10, 10, 0));
+    CHECK_EQ(atomic_load(&w.past), 0);
+    CHECK_EQ(w.ndirect, 0);
+    CHECK_OK(quire_close(db));
+    CHECK_OK(quire_close(other));
+    CHECK_OK(quire_open("other", &opt, &other));
+    check_records(other, 30);
+    CHECK_OK(quire_verify(other, NULL, NULL, NULL));
+    CHECK_OK(quire_close(other));
+    w.other = false;
+    open_store(&w, QUIRE_NOBACKGROUND, &db);
+    check_records(db, 200);
+    CHECK_OK(quire_close(db));
+    mem_disk_destroy(disk);
+}
+
 /* An error is one like any other: the commit is undecided, the store is to be
  * opened again, and has what was told durable. */
 static void test_error(void **state)
@@ -342,8 +377,11 @@ static void test_system(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_which_writes), cmocka_unit_test(test_read_again),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_error),
+        cmocka_unit_test(test_which_writes),
+        cmocka_unit_test(test_read_again),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_another_store),
+        cmocka_unit_test(test_error),
         cmocka_unit_test(test_system),
     };
 

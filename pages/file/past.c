@@ -21,7 +21,9 @@
  *
  * The name is opened a second time, and may lead to another file by now. The
  * lock tells: the store's own file is locked by the first handle, so that the
- * second one is refused.
+ * second one is refused. But the other file may be a store too, and be locked
+ * by whoever has it open; the superblocks tell these two apart, since a store
+ * has an identity of its own, and each opening writes one of them.
  */
 #include <errno.h>
 
@@ -29,6 +31,23 @@
 
 /* Bytes written before it is settled anew whether much is read again. */
 #define PF_PAST_WINDOW ((uint64_t)1 << 20)
+
+/* Do both handles show the superblock in `slot`? */
+static bool pf_past_same(const struct pf_file *file, void *handle,
+                         unsigned slot)
+{
+    const struct quire_io *io = file->os.io;
+    uint64_t off = (uint64_t)slot * file->geo.block_bytes;
+    _Alignas(PF_DIRECT_ALIGN) uint8_t one[PF_DIRECT_ALIGN];
+    _Alignas(PF_DIRECT_ALIGN) uint8_t two[PF_DIRECT_ALIGN];
+    size_t got = 0;
+    ssize_t n;
+
+    PF_RETRY(n, io->pread(io->ctx, handle, one, sizeof(one), off));
+    return n == (ssize_t)sizeof(one) &&
+           pf_os_read(&file->os, two, sizeof(two), off, &got) == QUIRE_OK &&
+           got == sizeof(two) && memcmp(one, two, sizeof(one)) == 0;
+}
 
 void pf_past_open(struct pf_file *file)
 {
@@ -42,7 +61,8 @@ void pf_past_open(struct pf_file *file)
     if (r < 0)
         return;
     PF_RETRY(r, QUIRE_POINT(PF_PAST_LOCK, 0, io->lock(io->ctx, handle, true)));
-    if (r != -EAGAIN && r != -EACCES) {
+    if ((r != -EAGAIN && r != -EACCES) || !pf_past_same(file, handle, 0) ||
+        !pf_past_same(file, handle, 1)) {
         io->close(io->ctx, handle);
         return;
     }
