@@ -205,9 +205,12 @@ QUIRE_API const struct quire_sys *quire_sys_default(void);
 /* How a file is opened and locked through the I/O table. */
 #define QUIRE_IO_RDONLY 1u /* for reading only */
 #define QUIRE_IO_CREATE 2u /* create it; it must not exist */
-/* What is read through this handle goes past the system's cache (O_DIRECT).
- * Addresses, lengths and offsets of its reads are multiples of 4096. -EINVAL
- * where that can't be had. Only stores opened with QUIRE_DIRECT ask for it. */
+/* What is read or written through this handle goes past the system's cache
+ * (O_DIRECT). Addresses, lengths and offsets are multiples of 4096. -EINVAL, by
+ * open() or a transfer, where that can't be had. Stores opened with QUIRE_DIRECT
+ * ask for it to read; and every store that is opened for writing, beside its
+ * first handle, which goes on being the one that is synced: its sync() must
+ * cover what was written through this one. */
 #define QUIRE_IO_DIRECT 4u
 
 /*
