@@ -46,6 +46,30 @@ static bool slot_is_live(const struct pg_image *img, unsigned i)
     return pg_image_value(img, i, &val) != PG_ENTRY_TOMB;
 }
 
+/* By its fence the leaf is the last one: NOTFOUND if it is so by the pages above
+ * it too. A damaged page must not pass for the end. */
+static quire_status cursor_end(struct tr_cursor *cur, bool forward)
+{
+    struct tr_leaf end = { NULL, 0, false };
+    const struct pg_image *beside = NULL;
+    bool same;
+    quire_status rc;
+
+    if (cur->tree->log != NULL) /* they are compared when they are entered */
+        return QUIRE_NOTFOUND;
+    rc = tr_leaf_find(cur->tree, forward ? TR_LAST : TR_AT, "", 0, &end,
+                      &beside);
+    if (rc != QUIRE_OK)
+        return rc;
+    same = end.img->id == cur->leaf.img->id;
+    tr_leaf_release(cur->tree->env, &end);
+    return same ? QUIRE_NOTFOUND
+                : ra_fail(QUIRE_CORRUPT,
+                          "page at offset %llu: it has no fence, but a "
+                          "neighbour",
+                          (unsigned long long)pg_id_off(cur->leaf.img->id));
+}
+
 /* Go on to the neighbouring leaf; NOTFOUND at the end of the tree. */
 static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
 {
@@ -57,11 +81,11 @@ static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
 
     if (forward) {
         if (!pg_image_upper(cur->leaf.img, &fence))
-            return QUIRE_NOTFOUND;
+            return cursor_end(cur, true);
     } else {
         pg_image_lower(cur->leaf.img, &fence);
         if (fence.size == 0)
-            return QUIRE_NOTFOUND;
+            return cursor_end(cur, false);
     }
     /* The held leaf keeps the fence in place until the next one is held. */
     rc = tr_leaf_find(cur->tree, forward ? TR_AT : TR_BELOW, fence.data,
@@ -137,6 +161,7 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
     static const struct quire_val empty = { "", 0 };
     enum tr_where where = how == QUIRE_SEEK_LAST ? TR_LAST : TR_AT;
     struct tr_leaf before = cur->leaf; /* `key` may lie in it */
+    struct quire_val fence;
     quire_status rc;
     bool found = false;
 
@@ -154,6 +179,15 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
     tr_leaf_release(cur->tree->env, &before);
     if (rc != QUIRE_OK)
         return rc;
+    /* What the pages above say is the first leaf, or the last, says so too. */
+    if ((how == QUIRE_SEEK_FIRST && cur->leaf.img->lower_len != 0) ||
+        (how == QUIRE_SEEK_LAST && pg_image_upper(cur->leaf.img, &fence))) {
+        rc = ra_fail(QUIRE_CORRUPT,
+                     "page at offset %llu: it has a fence, but no neighbour",
+                     (unsigned long long)pg_id_off(cur->leaf.img->id));
+        tr_cursor_reset(cur);
+        return rc;
+    }
     if (how == QUIRE_SEEK_LAST) {
         cur->slot = cur->leaf.img->n;
         return cursor_settle(cur, false);
