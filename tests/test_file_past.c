@@ -21,6 +21,9 @@ struct watch {
     unsigned ndirect;
     int fail_open;          /* errno of such an open; 0: none */
     bool other;             /* such an open finds another file under the name */
+    bool per_process;       /* locks are: any close gives them up */
+    bool taken;             /* and then another process takes them */
+    bool held;              /* such a lock is */
     _Atomic int refuse;     /* errno of writes by such handles; 0: none */
     _Atomic int cut;        /* they write at most so many bytes; 0: all */
     _Atomic uint64_t past;  /* bytes written by them */
@@ -60,9 +63,13 @@ static void watch_close(void *ctx, void *file)
     struct watch *w = ctx;
 
     for (unsigned i = 0; i < w->ndirect; i++) {
-        if (w->direct[i] == file)
-            w->direct[i] = w->direct[--w->ndirect];
+        if (w->direct[i] != file)
+            continue;
+        w->direct[i] = w->direct[--w->ndirect];
+        if (w->taken)
+            w->per_process = false;
     }
+    w->held = false;
     w->inner->close(w->inner->ctx, file);
 }
 
@@ -124,6 +131,16 @@ static void close_it(void *ctx, void *file)
     watch_close(the_watch, file);
 }
 
+static int lock_it(void *ctx, void *file, bool exclusive)
+{
+    if (the_watch->per_process) {
+        the_watch->held = true;
+        return 0;
+    }
+    return the_watch->taken ? -EAGAIN
+                            : the_watch->inner->lock(ctx, file, exclusive);
+}
+
 static ssize_t pwritev_it(void *ctx, void *file, const struct iovec *iov,
                           int iovcnt, uint64_t off)
 {
@@ -131,7 +148,7 @@ static ssize_t pwritev_it(void *ctx, void *file, const struct iovec *iov,
     return watch_pwritev(the_watch, file, iov, iovcnt, off);
 }
 
-static void open_store(struct watch *w, unsigned flags, struct quire **db)
+static quire_status try_open(struct watch *w, unsigned flags, struct quire **db)
 {
     struct quire_options opt = { .size = sizeof(opt),
                                  .flags = flags,
@@ -141,8 +158,14 @@ static void open_store(struct watch *w, unsigned flags, struct quire **db)
     the_watch = w;
     w->io.open = open_it;
     w->io.close = close_it;
+    w->io.lock = lock_it;
     w->io.pwritev = pwritev_it;
-    CHECK_OK(quire_open(PATH, &opt, db));
+    return quire_open(PATH, &opt, db);
+}
+
+static void open_store(struct watch *w, unsigned flags, struct quire **db)
+{
+    CHECK_OK(try_open(w, flags, db));
 }
 
 /* Put `n` records from number `from` on, of 1000 bytes that don't compress. */
@@ -327,6 +350,27 @@ static void test_another_store(void **state)
     mem_disk_destroy(disk);
 }
 
+/* Locks that belong to a process are given up when any handle of the file is
+ * closed: the store has its lock all the same, or isn't open. */
+static void test_locks_of_processes(void **state)
+{
+    static struct watch w;
+    struct mem_disk *disk = begin(&w);
+    struct quire *db = NULL;
+
+    (void)state;
+    w.per_process = true;
+    open_store(&w, QUIRE_NOBACKGROUND, &db);
+    CHECK(w.held);
+    CHECK_OK(put(db, 0, 10, 0));
+    CHECK_EQ(atomic_load(&w.past), 0);
+    CHECK_OK(quire_close(db));
+    w.taken = true;
+    CHECK_STATUS(try_open(&w, QUIRE_NOBACKGROUND, &db), QUIRE_LOCKED);
+    CHECK_EQ(mem_disk_opens(disk), 0);
+    mem_disk_destroy(disk);
+}
+
 /* An error is one like any other: the commit is undecided, the store is to be
  * opened again, and has what was told durable. */
 static void test_error(void **state)
@@ -381,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_read_again),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_another_store),
+        cmocka_unit_test(test_locks_of_processes),
         cmocka_unit_test(test_error),
         cmocka_unit_test(test_system),
     };

@@ -296,8 +296,8 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
         rc = pf_super_find(f);
     if (rc == QUIRE_OK && env->direct)
         rc = pf_open_direct(f);
-    if (rc == QUIRE_OK && !rdonly)
-        pf_past_open(f);
+    if (rc == QUIRE_OK && !rdonly && pf_past_open(f))
+        rc = pf_open_lock(f);
     if (rc != QUIRE_OK) {
         pf_file_close(f);
         return rc;

@@ -23,7 +23,9 @@
  * lock tells: the store's own file is locked by the first handle, so that the
  * second one is refused. But the other file may be a store too, and be locked
  * by whoever has it open; the superblocks tell these two apart, since a store
- * has an identity of its own, and each opening writes one of them.
+ * has an identity of its own, and each opening writes one of them. A handle that
+ * is closed again may take the lock with it, if the table's locks belong to
+ * processes (fcntl()'s older ones do); then the store takes it once more.
  */
 #include <errno.h>
 
@@ -49,7 +51,7 @@ static bool pf_past_same(const struct pf_file *file, void *handle,
            got == sizeof(two) && memcmp(one, two, sizeof(one)) == 0;
 }
 
-void pf_past_open(struct pf_file *file)
+bool pf_past_open(struct pf_file *file)
 {
     const struct quire_io *io = file->os.io;
     void *handle = NULL;
@@ -59,16 +61,17 @@ void pf_past_open(struct pf_file *file)
                             io->open(io->ctx, file->path, QUIRE_IO_DIRECT, 0,
                                      &handle)));
     if (r < 0)
-        return;
+        return false;
     PF_RETRY(r, QUIRE_POINT(PF_PAST_LOCK, 0, io->lock(io->ctx, handle, true)));
     if ((r != -EAGAIN && r != -EACCES) || !pf_past_same(file, handle, 0) ||
         !pf_past_same(file, handle, 1)) {
         io->close(io->ctx, handle);
-        return;
+        return true;
     }
     file->past.io = io;
     file->past.path = file->path;
     file->past.handle = handle;
+    return false;
 }
 
 void pf_past_close(struct pf_file *file)

@@ -272,8 +272,9 @@ void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes);
 
 /* ---- writing past the system's cache (past.c) ---- */
 
-/* Open `past`, if it can be had. */
-void pf_past_open(struct pf_file *file);
+/* Open `past`, if it can be had. true: a handle was closed again, and with it
+ * the file's lock may be lost, where locks belong to processes. */
+bool pf_past_open(struct pf_file *file);
 void pf_past_close(struct pf_file *file);
 
 /* One call of pwritev() past the system's cache; false: not to be had for this,
