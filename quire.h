@@ -736,6 +736,7 @@ QUIRE_API quire_status quire_put_labeled(struct quire_txn *txn,
 /*
  * Give the record of `key` another label, or none if it is empty; its value,
  * of whatever length, stays and is not copied but for what stands in the leaf.
+ * `label` is copied, and may not point to what the transaction has returned.
  *
  * Returns: QUIRE_OK; NOTFOUND: there is no such record; TOOBIG; else as
  *          quire_put().
