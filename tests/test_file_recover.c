@@ -533,6 +533,7 @@ static void test_callback_ends_recovery(void **state)
 /* Unreadable sectors are an error, not the end of the log. */
 static void test_unreadable_is_not_the_end(void **state)
 {
+    unsigned nrefused = 0;
     struct rig rig;
     quire_status rc;
 
@@ -547,10 +548,18 @@ static void test_unreadable_is_not_the_end(void **state)
         rc = rig_open(&rig, false);
         if (rig.fault.fired == 0)
             break;
+        if (rc == QUIRE_OK) { /* it only costs the second handle */
+            CHECK_EQ(rig.file->past.handle, NULL);
+            CHECK_EQ(rig.last.rev, 4);
+            rig_close(&rig);
+            continue;
+        }
         CHECK_STATUS(rc, QUIRE_IO);
+        nrefused++;
     }
     CHECK_OK(rc);
     CHECK_EQ(rig.last.rev, 4);
+    CHECK(nrefused >= 4);
     fault_heal(&rig.fault);
     rig_fini(&rig);
 }
