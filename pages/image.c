@@ -284,7 +284,9 @@ static inline unsigned image_seek(const struct pg_image *img, const void *key,
     }
     if (skip != 0 && QUIRE_UNLIKELY(!skip_fits(img, suffix, len)))
         return seek_outside(img, suffix, len, found);
-    head = pg_head(suffix + skip, len - skip);
+    /* the empty key may have no address */
+    head = skip == 0 ? pg_head(suffix, len)
+                     : pg_head(suffix + skip, len - skip);
     lo = pg_simd_now()->seek(heads, img->n, head);
     if (lo == img->n || heads[lo] != head)
         return lo;

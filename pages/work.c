@@ -167,7 +167,10 @@ static uint32_t head_of(struct pg_image *img, const uint8_t *suffix, size_t len)
             memcmp(suffix, rec.suffix, img->head_skip) != 0)
             heads_skip(img, 0);
     }
-    return pg_head(suffix + img->head_skip, len - img->head_skip);
+    /* the empty key may have no address */
+    return img->head_skip == 0
+               ? pg_head(suffix, len)
+               : pg_head(suffix + img->head_skip, len - img->head_skip);
 }
 
 static void mark_changed(struct pg_image *img, unsigned i)

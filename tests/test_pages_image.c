@@ -177,6 +177,7 @@ static void test_image_heads_skip(void **state)
         struct page p = { 0 };
         struct page_work copy;
         unsigned from = cases[i].kind == PG_INNER;
+        bool found;
 
         CHECK_CASE(cases[i].name);
         page_work_init(&p.w, 65536, cases[i].kind, from, &page_shapes[0]);
@@ -209,6 +210,9 @@ static void test_image_heads_skip(void **state)
         page_work_copy(&copy, p.img, 65536);
         CHECK_EQ(copy.img->head_skip, from != 0 ? 0 : cases[i].skip);
         CHECK(pg_check_image(copy.img));
+        /* the empty key, which has no address */
+        CHECK_EQ(pg_image_seek(copy.img, NULL, 0, &found), 0);
+        CHECK_EQ(pg_image_seek(p.img, NULL, 0, &found), 0);
         seek_check_all(copy.img, &p.m, &page_shapes[5], &rng);
         page_work_fini(&copy);
         page_fini(&p);
