@@ -508,6 +508,14 @@ quire_status pc_page_check(const struct quire_page *page)
 quire_status pc_insert(struct pc_cache *cache, uint64_t key,
                        const struct quire_page *page)
 {
+    uint32_t hint;
+
+    return pc_insert_hint(cache, key, page, &hint);
+}
+
+quire_status pc_insert_hint(struct pc_cache *cache, uint64_t key,
+                            const struct quire_page *page, uint32_t *hint)
+{
     struct ra_mutex *stripe = pc_stripe_of(cache, key);
     uint32_t fresh = PC_FRAME_NONE;
     bool charged = false;
@@ -561,6 +569,7 @@ quire_status pc_insert(struct pc_cache *cache, uint64_t key,
     if (old != PC_FRAME_NONE) /* false: an evictor was faster, as good */
         pc_frame_detach(cache, old, QUIRE_CAUSE_REPLACED, false, true);
     pc_frame_unpin(cache, fresh);
+    *hint = fresh;
     fresh = PC_FRAME_NONE; /* the cache's by now, and the bytes too */
     charged = false;
 

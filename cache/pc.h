@@ -116,6 +116,11 @@ void pc_unpin(struct pc_cache *cache, uint32_t frame);
 quire_status pc_insert(struct pc_cache *cache, uint64_t key,
                        const struct quire_page *page) QUIRE_MUST_CHECK;
 
+/* The same, and a hint for pc_get() and pc_pin() in *hint, if it succeeds. */
+quire_status pc_insert_hint(struct pc_cache *cache, uint64_t key,
+                            const struct quire_page *page,
+                            uint32_t *hint) QUIRE_MUST_CHECK;
+
 /* Remove the page of `key`: NOTFOUND, or it is invisible from now on and its
  * removal callback will come (REMOVED). Cannot fail otherwise. */
 quire_status pc_remove(struct pc_cache *cache, uint64_t key);

@@ -21,10 +21,16 @@
 
 static_assert(QUIRE_PAGE_MAX / 8 < PG_BODY_NO_UPPER, "fences are keys");
 
-/* Is the record of slot `i` written? Tombstones are in deltas only. */
-static bool selected(const struct pg_image *img, unsigned i, enum pg_form form)
+/* The first slot from `i` on whose record is written; img->n: none. Tombstones
+ * are in deltas only. */
+static inline unsigned next_selected(const struct pg_image *img, unsigned i,
+                                     enum pg_form form)
 {
-    return form != PG_FORM_WHOLE ? pg_is_changed(img, i) : !pg_is_tomb(img, i);
+    if (form != PG_FORM_WHOLE)
+        return pg_next_changed(img, i);
+    while (img->ntomb != 0 && i < img->n && pg_is_tomb(img, i))
+        i++;
+    return i;
 }
 
 size_t pg_body_bound(const struct pg_image *img, enum pg_form form)
@@ -38,9 +44,8 @@ size_t pg_body_bound(const struct pg_image *img, enum pg_form form)
     if (form == PG_FORM_WHOLE)
         return len + pg_live_bytes(img) +
                (pg_is_work(img) ? 0 : pg_label_bytes(img));
-    for (unsigned i = 0; i < img->n; i++) {
-        if (!selected(img, i, form))
-            continue;
+    for (unsigned i = next_selected(img, 0, form); i < img->n;
+         i = next_selected(img, i + 1, form)) {
         pg_rec_read(pg_rec_at(img, i), &rec);
         len += rec.size;
     }
@@ -71,9 +76,8 @@ size_t pg_body_encode(const struct pg_image *img, enum pg_form form, void *buf,
             upper_len);
     for (; end < recs; end++)
         p[end] = 0;
-    for (unsigned i = 0; i < img->n; i++) {
-        if (!selected(img, i, form))
-            continue;
+    for (unsigned i = next_selected(img, 0, form); i < img->n;
+         i = next_selected(img, i + 1, form)) {
         pg_rec_trim(img, i, &rec);
         if (QUIRE_UNLIKELY(labeled)) {
             pg_image_label(img, i, &label);

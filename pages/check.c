@@ -1,6 +1,6 @@
 /*
  * check.c - every invariant of an image, one after the other (PG-1 to PG-8, PG-14
- * to PG-17 in README.md).
+ * to PG-18 in README.md).
  *
  * It believes nothing but the address and `cap`: the bounds are established
  * before anything inside them is read, so that tests may run it over images
@@ -50,14 +50,19 @@ static bool parts_ok(const struct pg_image *img)
                img->slots_off == lay.slots && img->fps_off == lay.fps &&
                img->recs_off == lay.recs && img->ages_off == lay.ages;
     }
-    return (img->nchain == 0 || pg_is_settled(img)) && img->children_off == 0 &&
-           img->nghosts == 0 && img->ghost_bytes == 0 &&
-           (img->fps_off != 0) == leaf &&
+    if (!leaf)
+        end += sizeof(struct pg_pad);
+    return (img->nchain == 0 || pg_is_settled(img)) &&
+           (img->children_off != 0) == !leaf && img->nghosts == 0 &&
+           img->ghost_bytes == 0 && (img->fps_off != 0) == leaf &&
            part_ok(img->lower_off, img->lower_len, 1, &end) &&
            part_ok(img->upper_off, img->upper_len, 1, &end) &&
            (!leaf || part_ok(img->fps_off, img->slot_cap, 1, &end)) &&
            part_ok(img->slots_off, img->slot_cap * 2u, 2, &end) &&
            part_ok(img->heads_off, img->slot_cap * 4u, 4, &end) &&
+           (leaf ||
+            part_ok(img->children_off, img->slot_cap * sizeof(struct pg_child),
+                    8, &end)) &&
            (!aged || part_ok(img->ages_off, img->slot_cap, 1, &end)) &&
            part_ok(img->recs_off, 0, PG_REC_ALIGN, &end) &&
            (!pg_is_settled(img) || settled_sums_ok(img));
@@ -101,9 +106,11 @@ static bool value_ok(const struct pg_image *img, const struct pg_rec *rec)
         (ref.id == PG_ID_NONE && !ref.intent) || ref.level + 1 != img->level ||
         ref.kind != (img->level == 1 ? PG_LEAF : PG_INNER))
         return false;
-    if (pg_is_work(img))
+    if (ref.intent && !pg_is_work(img))
+        return false;
+    if (pg_is_work(img) || pg_is_settled(img))
         return pg_zero(rec->val + used, rec->val_len - used);
-    return used == rec->val_len && !ref.intent;
+    return used == rec->val_len;
 }
 
 /* PG-14: the age names a fragment of the chain, and what the whole page lacks
@@ -139,8 +146,7 @@ static bool skip_ok(const struct pg_image *img)
     bool exact = !pg_is_work(img) && !pg_is_settled(img);
     size_t most;
 
-    if (img->n == 0 || (exact && img->n < from + 2) ||
-        (pg_is_work(img) && img->kind == PG_INNER))
+    if (img->n <= from || (exact && img->n < from + 2))
         return img->head_skip == 0;
     pg_rec_read(pg_rec_at(img, from), &first);
     pg_rec_read(pg_rec_at(img, img->n - 1), &last);
@@ -158,6 +164,7 @@ static bool slots_ok(const struct pg_image *img)
     uint32_t ntomb = 0;
     uint32_t nchanged = 0;
     uint32_t tomb_bytes = 0;
+    uint32_t pad_bytes = 0;
     struct pg_rec rec;
     struct pg_rec before = { 0 };
     struct pg_fences f;
@@ -190,9 +197,14 @@ static bool slots_ok(const struct pg_image *img)
             return false;
         if (!value_ok(img, &rec))
             return false;
-        if (img->children_off != 0 &&
-            pg_image_child_at(img, i)->id != pg_ref_peek_id(rec.val))
-            return false;
+        if (img->kind == PG_INNER) {
+            pg_id id = rec.entry == PG_ENTRY_TOMB ? PG_ID_NONE
+                                                  : pg_ref_peek_id(rec.val);
+
+            if (pg_children(img)[i].id != id)
+                return false;
+            pad_bytes += pg_rec_pad(&rec);
+        }
         if (work) {
             if ((pg_ages(img)[i] & AGE_NONE) != 0)
                 return false;
@@ -208,7 +220,7 @@ static bool slots_ok(const struct pg_image *img)
         before = rec;
     }
     return skip_ok(img) && ntomb == img->ntomb && nchanged == img->nchanged &&
-           tomb_bytes == img->tomb_bytes &&
+           tomb_bytes == img->tomb_bytes && pad_bytes == pg_pad_bytes(img) &&
            recs_len + img->garbage == img->used - img->recs_off;
 }
 
@@ -245,10 +257,20 @@ static bool ghosts_ok(const struct pg_image *img)
     return off == img->ghost_bytes;
 }
 
-bool pg_check_image(const struct pg_image *img)
+/* PG-7 */
+static bool first_ok(const struct pg_image *img)
 {
     struct pg_fences f;
 
+    if (img->kind == PG_LEAF)
+        return true;
+    pg_fences_of(img, &f);
+    return img->n > 0 &&
+           pg_image_key_cmp(img, 0, f.lower.data, f.lower.size) == 0;
+}
+
+bool pg_check_image(const struct pg_image *img)
+{
     if (img->magic != PG_IMAGE_MAGIC ||
         !pg_kind_level_ok(img->kind, img->level))
         return false;
@@ -261,7 +283,7 @@ bool pg_check_image(const struct pg_image *img)
     if (pg_is_work(img))
         return !pg_is_settled(img);
     if (pg_is_settled(img)) /* PG-17 */
-        return img->kind == PG_LEAF && img->ntomb == 0 &&
+        return img->ntomb == 0 && first_ok(img) &&
                (img->ages_off != 0) == ((img->flags & PG_IMAGE_AGED) != 0) &&
                (img->flags &
                 ~(PG_IMAGE_UPPER_INF | PG_IMAGE_AGED | PG_IMAGE_SETTLED)) == 0;
@@ -272,9 +294,5 @@ bool pg_check_image(const struct pg_image *img)
          ~(PG_IMAGE_UPPER_INF | PG_IMAGE_AGED | PG_IMAGE_LABELED)) != 0 ||
         !ghosts_ok(img) || !pg_check_labels(img))
         return false;
-    if (img->kind == PG_LEAF)
-        return true;
-    pg_fences_of(img, &f);
-    return img->n > 0 &&
-           pg_image_key_cmp(img, 0, f.lower.data, f.lower.size) == 0;
+    return first_ok(img);
 }

@@ -13,9 +13,9 @@
  * A committed image has exact arrays and its records in key order; it has
  * fingerprints (leaves), what is to be known of children (inner pages), sums
  * (of the fragments below the newest, which the next delta must name), no ages.
- * A working image has ages and a leaf's fingerprints, none of the others, slack
- * in the arrays, and its records in any order with garbage between them; a
- * settled one is a working leaf that was committed as it was (PG-17).
+ * A working image has ages, no sums, slack in the arrays, and its records in any
+ * order with garbage between them; a settled one is a working one that was
+ * committed as it was (PG-17).
  *
  * All keys of a page begin with the common prefix of its fences, which is
  * stored once, in the lower fence. What follows is the suffix; its first four
@@ -222,6 +222,21 @@ static inline bool skip_fits(const struct pg_image *img, const uint8_t *suffix,
     return len >= img->head_skip && pg_same(suffix, rec.suffix, img->head_skip);
 }
 
+/* Is the place of a suffix that of an inner page's first, whose head says nothing
+ * if the others skip? */
+static __attribute__((noinline)) bool seek_first(const struct pg_image *img,
+                                                 const uint8_t *suffix,
+                                                 size_t len, bool *found)
+{
+    int c;
+
+    if (img->head_skip == 0 || img->kind != PG_INNER)
+        return false;
+    c = suffix_cmp(img, 0, suffix, len);
+    *found = c == 0;
+    return c >= 0;
+}
+
 /* The place of a suffix among those from slot `lo` on that have its head. */
 static __attribute__((noinline)) unsigned seek_equal(const struct pg_image *img,
                                                      unsigned lo, uint32_t head,
@@ -288,6 +303,8 @@ static inline unsigned image_seek(const struct pg_image *img, const void *key,
     head = skip == 0 ? pg_head(suffix, len)
                      : pg_head(suffix + skip, len - skip);
     lo = pg_simd_now()->seek(heads, img->n, head);
+    if (QUIRE_UNLIKELY(lo == 1) && seek_first(img, suffix, len, found))
+        return 0;
     if (lo == img->n || heads[lo] != head)
         return lo;
     return seek_equal(img, lo, head, suffix, len, found);
@@ -615,34 +632,23 @@ void pg_rec_trim(const struct pg_image *img, unsigned i, struct pg_rec *rec)
         return;
     }
     pg_rec_read_bare(pg_rec_at(img, i), rec);
-    /* The last byte of a reference is the end of a varint: zero only if all of
-     * it is. So most need not be looked through. */
     if (rec->entry == PG_ENTRY_PLAIN && rec->val[rec->val_len - 1] == 0) {
         rec->val_len = (uint32_t)pg_ref_bytes(rec->val);
         rec->size = (uint32_t)pg_rec_bytes(rec->suffix_len, rec->val_len);
     }
 }
 
-/* Trimmed, too. O(1) in leaves, but for those with labels. */
+/* O(1), but for leaves with labels. */
 size_t pg_bare_bytes(const struct pg_image *img)
 {
-    size_t sum = 0;
+    size_t sum = pg_live_bytes(img) - pg_pad_bytes(img);
     struct pg_rec rec;
 
-    if (img->kind != PG_INNER) {
-        sum = pg_live_bytes(img);
-        for (unsigned i = 0; (img->flags & PG_IMAGE_LABELED) != 0 && i < img->n;
-             i++) {
-            pg_rec_read(pg_rec_at(img, i), &rec);
-            if (rec.entry != PG_ENTRY_TOMB)
-                sum -= rec.size - pg_rec_bytes(rec.suffix_len, rec.val_len);
-        }
-        return sum;
-    }
-    for (unsigned i = 0; i < img->n; i++) {
-        pg_rec_trim(img, i, &rec);
+    for (unsigned i = 0; (img->flags & PG_IMAGE_LABELED) != 0 && i < img->n;
+         i++) {
+        pg_rec_read(pg_rec_at(img, i), &rec);
         if (rec.entry != PG_ENTRY_TOMB)
-            sum += rec.size;
+            sum -= rec.size - pg_rec_bytes(rec.suffix_len, rec.val_len);
     }
     return sum;
 }
@@ -691,8 +697,19 @@ void pg_ages_commit(const struct pg_image *img, const struct pg_ref *ref,
                     uint8_t *ages)
 {
     unsigned n = 0;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < img->n; i++) {
+    /* Mostly eight at a time: of a differential, or of the whole page. */
+    for (; ref->step != 0 && img->ntomb == 0 && i + 8 <= img->n; i += 8) {
+        uint64_t word = pg_ages_word(img, i);
+        uint64_t changed = pg_lanes_changed(word) * 0xff;
+
+        word = (word & changed & PG_AGE_NEW * PG_LANES) |
+               (~changed & (1u << PG_AGE_SHIFT) * PG_LANES);
+        ra_put_le64(ages + n, word);
+        n += 8;
+    }
+    for (; i < img->n; i++) {
         unsigned age = pg_age(img, i) + 1;
 
         if (img->ntomb != 0 && pg_is_tomb(img, i))
@@ -736,20 +753,21 @@ bool pg_image_compact(const struct pg_image *img, const struct pg_ref *ref,
         return false;
     off = b.img->recs_off;
     for (unsigned i = 0; i < img->n; i++) {
-        uint32_t stored;
+        uint32_t val_len;
 
         pg_rec_read_bare(pg_rec_at(img, i), &rec);
         if (rec.entry == PG_ENTRY_TOMB)
             continue;
-        stored = rec.size;
+        val_len = rec.val_len;
         pg_rec_trim(img, i, &rec);
         pg_build_slot(&b, off, &rec);
-        if (run_len == 0 || rec.start != run + run_len || rec.size != stored) {
+        if (run_len == 0 || rec.start != run + run_len ||
+            rec.val_len != val_len) {
             pg_copy(pg_at_mut(b.img, off - (uint32_t)run_len), run, run_len);
             run = rec.start;
             run_len = 0;
         }
-        if (rec.size == stored)
+        if (rec.val_len == val_len)
             run_len += rec.size;
         else
             pg_rec_write(pg_at_mut(b.img, off), rec.entry, rec.suffix,

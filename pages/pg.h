@@ -189,14 +189,13 @@ struct pg_image {
     uint16_t head_skip;  /* bytes that the suffixes begin with, all but an
                             inner page's first; heads are of what follows. As
                             many as can be in committed images that are not
-                            settled, 0 in working inner ones */
+                            settled */
     uint32_t lower_off;
     uint32_t fps_off;      /* u8[slot_cap], leaves: fingerprints; else 0 */
     uint32_t slots_off;    /* u16[slot_cap]: record offsets / 4 */
     uint32_t heads_off;    /* u32[slot_cap]: first key bytes after the prefix
                               and what is skipped */
-    uint32_t children_off; /* struct pg_child[n], committed inner images; else
-                              0 */
+    uint32_t children_off; /* struct pg_child[slot_cap], inner images; else 0 */
     uint32_t recs_off;     /* records, or an overflow page's bytes */
     uint32_t used;         /* bytes: end of the records */
     uint32_t cap;          /* bytes of the segment that may be used */
@@ -354,7 +353,8 @@ int pg_image_key_cmp(const struct pg_image *img, unsigned i, const void *key,
 void pg_image_lower(const struct pg_image *img, struct quire_val *fence);
 bool pg_image_upper(const struct pg_image *img, struct quire_val *fence);
 
-/* Slot `i` of a committed inner image; NULL elsewhere. */
+/* Slot `i` of an inner image, which readers have only committed ones of; NULL in
+ * leaves. */
 static inline struct pg_child *pg_image_child_at(const struct pg_image *img,
                                                  unsigned i)
 {
@@ -367,12 +367,13 @@ static inline struct pg_child *pg_image_child_at(const struct pg_image *img,
     return (struct pg_child *)(void *)children + i;
 }
 
-/* Its hint, or NULL. */
+/* Its hint; NULL in leaves and working images. */
 static inline pg_hint *pg_image_hint(const struct pg_image *img, unsigned i)
 {
     struct pg_child *child = pg_image_child_at(img, i);
 
-    return child == NULL ? NULL : &child->hint;
+    return child == NULL || (img->flags & PG_IMAGE_WORK) != 0 ? NULL
+                                                              : &child->hint;
 }
 
 /* Where the image of `child` of `img` was last seen, to be prefetched, or to be
@@ -485,9 +486,17 @@ bool pg_work_replaces(const struct pg_image *img, const struct quire_val *key,
  * changed tombstone. Needs no room. */
 void pg_work_del(struct pg_image *img, unsigned i);
 
-/* Has the owning transaction changed slot `i`? References to intents are in
- * such slots only. */
-bool pg_work_is_changed(const struct pg_image *img, unsigned i);
+/* The first slot from `i` on that the owning transaction has changed; img->n:
+ * there is none. References to intents are in such slots only. */
+unsigned pg_work_next_changed(const struct pg_image *img, unsigned i);
+
+/* The hint of the child in slot `i` of an inner page. */
+pg_hint *pg_work_hint(struct pg_image *img, unsigned i);
+
+/* The child in slot `i`, which has been written, is in frame `hint` now, at
+ * `at`. Both may be wrong, as hints may. */
+void pg_work_child_seen(struct pg_image *img, unsigned i, uint32_t hint,
+                        const struct pg_image *at);
 
 /* Overwrite the value of slot `i` in place, at most as long as it is; a shorter
  * one is padded with zeros to the old length. Marks it changed if `change`. */
@@ -537,9 +546,9 @@ bool pg_image_compact_labeled(const struct pg_image *img,
 
 /*
  * Make of a working image the committed one of the version that `ref` names,
- * where it lies: nothing is copied, and it keeps its slack (PG-17). Leaves
- * without tombstones and labels only, and with room for `sums` behind the records. false:
- * it is as it was, and pg_image_compact() serves.
+ * where it lies: nothing is copied, and it keeps its slack (PG-17). Only without
+ * tombstones, labels and references to intents, and with room for `sums` behind the records.
+ * false: it is as it was, and pg_image_compact() serves.
  */
 bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
                     const uint64_t *sums);

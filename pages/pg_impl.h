@@ -27,8 +27,10 @@
 #define PG_REC_ENTRY 3u            /* control byte: enum pg_entry */
 #define PG_REC_LABEL 4u            /* control byte: a label follows the value */
 
-/* Bytes of a working image's slot: a leaf's fingerprint, offset, head, age. */
-#define PG_WORK_SLOT 8u
+/* Bytes of a working image's slot: offset, head, age, and a leaf's fingerprint
+ * or what is beside an inner page's child. */
+#define PG_WORK_LEAF_SLOT 8u
+#define PG_WORK_INNER_SLOT 23u
 
 /* Bytes of a committed image's slot: offset, head, and a leaf's fingerprint or
  * what is beside an inner page's child. */
@@ -327,6 +329,15 @@ size_t pg_rec_write(uint8_t *to, enum pg_entry entry, const void *s1,
  * now. */
 size_t pg_rec_add_label(uint8_t *to, const struct quire_val *label);
 
+/* ---- references ---- */
+
+/* As pg_ref_decode(), and says how many bytes it took. */
+quire_status pg_ref_parse(const uint8_t *buf, size_t len, struct pg_ref *ref,
+                          size_t *used) QUIRE_MUST_CHECK;
+
+/* Bytes of a good encoded reference. */
+size_t pg_ref_bytes(const uint8_t *buf);
+
 /* ---- reading images ---- */
 
 static inline const uint8_t *pg_at(const struct pg_image *img, uint32_t off)
@@ -370,6 +381,35 @@ static inline bool pg_is_settled(const struct pg_image *img)
     return (img->flags & PG_IMAGE_SETTLED) != 0;
 }
 
+/* What inner images have behind the header as long as their references may be
+ * padded: while they are changed, and when they are settled. */
+struct pg_pad {
+    uint32_t
+        bytes; /* by which the references' records are longer than need be */
+    uint32_t zero;
+};
+
+static inline struct pg_pad *pg_pad_mut(struct pg_image *img)
+{
+    return (struct pg_pad *)(void *)(img + 1);
+}
+
+static inline uint32_t pg_pad_bytes(const struct pg_image *img)
+{
+    const struct pg_pad *pad = (const struct pg_pad *)(const void *)(img + 1);
+
+    return img->kind == PG_INNER && (pg_is_work(img) || pg_is_settled(img))
+               ? pad->bytes
+               : 0;
+}
+
+/* The children of an inner image of any sort. */
+static inline struct pg_child *pg_children(const struct pg_image *img)
+{
+    return (struct pg_child *)(void *)((char *)(uintptr_t)img +
+                                       img->children_off);
+}
+
 static inline const uint8_t *pg_ages(const struct pg_image *img)
 {
     return pg_at(img, img->ages_off);
@@ -383,6 +423,67 @@ static inline unsigned pg_age(const struct pg_image *img, unsigned i)
 static inline bool pg_is_changed(const struct pg_image *img, unsigned i)
 {
     return (pg_ages(img)[i] & PG_AGE_CHANGED) != 0;
+}
+
+/*
+ * Ages eight at a time: a word has one in each byte, that of slot i in the
+ * lowest. What is asked of them is answered in the lowest bits of the bytes.
+ */
+#define PG_LANES UINT64_C(0x0101010101010101)
+
+/* The ages of the slots from `i` < img->n on; of slots that are not there: one
+ * that is neither changed nor of the newest fragment. */
+static inline uint64_t pg_ages_word(const struct pg_image *img, unsigned i)
+{
+    const uint8_t *ages = pg_ages(img) + i;
+    uint64_t word = 0xf0 * PG_LANES;
+
+    if (QUIRE_LIKELY(img->n - i >= 8))
+        return ra_le64(ages);
+    for (unsigned k = img->n - i; k-- > 0;)
+        word = word << 8 | ages[k];
+    return word;
+}
+
+static inline uint64_t pg_lanes_changed(uint64_t ages)
+{
+    return ages & PG_AGE_CHANGED * PG_LANES;
+}
+
+/* Which are of the newest fragment: the high halves that are 0. */
+static inline uint64_t pg_lanes_newest(uint64_t ages)
+{
+    uint64_t high = ages >> PG_AGE_SHIFT & 0x0f * PG_LANES;
+
+    high |= high >> 1;
+    return ~(high | high >> 2) & PG_LANES;
+}
+
+/* Take the first of some lanes; there is one. */
+static inline unsigned pg_lanes_pop(uint64_t *lanes)
+{
+    unsigned k = (unsigned)__builtin_ctzll(*lanes) / 8;
+
+    *lanes &= *lanes - 1;
+    return k;
+}
+
+/* How many there are. */
+static inline uint32_t pg_lanes_count(uint64_t lanes)
+{
+    return (uint32_t)(lanes * PG_LANES >> 56);
+}
+
+/* The first changed slot from `i` on; img->n: there is none. */
+static inline unsigned pg_next_changed(const struct pg_image *img, unsigned i)
+{
+    for (; i < img->n; i += 8) {
+        uint64_t lanes = pg_lanes_changed(pg_ages_word(img, i));
+
+        if (lanes != 0)
+            return i + pg_lanes_pop(&lanes);
+    }
+    return img->n;
 }
 
 static inline bool pg_is_tomb(const struct pg_image *img, unsigned i)
@@ -400,6 +501,17 @@ static inline uint32_t pg_live_bytes(const struct pg_image *img)
 static inline unsigned pg_skip_from(const struct pg_image *img)
 {
     return img->kind == PG_INNER;
+}
+
+/* Bytes of the padding behind the reference of this record of an inner page. */
+static inline uint32_t pg_rec_pad(const struct pg_rec *rec)
+{
+    /* The last byte of a reference is the end of a varint: zero only if all of
+     * it is. So most need not be looked through. */
+    if (rec->entry != PG_ENTRY_PLAIN || rec->val[rec->val_len - 1] != 0)
+        return 0;
+    return rec->size -
+           (uint32_t)pg_rec_bytes(rec->suffix_len, pg_ref_bytes(rec->val));
 }
 
 /* Read the record of slot `i` as it will be written: without the padding behind
@@ -514,7 +626,7 @@ static inline void pg_build_slot(struct pg_build *b, uint32_t off,
 /* The tombstones that a working image's commit puts behind the records
  * (image.c). */
 void pg_build_ghosts(const struct pg_image *img, struct pg_build *b);
-/* Bytes of these, and of the live records, labels left out. */
+/* Bytes of these, and of the live records, labels and padding left out. */
 size_t pg_ghost_bytes(const struct pg_image *img, unsigned step);
 size_t pg_bare_bytes(const struct pg_image *img);
 
@@ -555,15 +667,6 @@ bool pg_check_labels(const struct pg_image *img);
 
 #define PG_BODY_HEADER 16u       /* bytes */
 #define PG_BODY_NO_UPPER 0xffffu /* upper_len: there is no upper fence */
-
-/* ---- references ---- */
-
-/* As pg_ref_decode(), and says how many bytes it took. */
-quire_status pg_ref_parse(const uint8_t *buf, size_t len, struct pg_ref *ref,
-                          size_t *used) QUIRE_MUST_CHECK;
-
-/* Bytes of a good encoded reference. */
-size_t pg_ref_bytes(const uint8_t *buf);
 
 /* Does a page of this kind have slots? */
 static inline bool pg_kind_slotted(unsigned kind)

@@ -96,16 +96,28 @@ static void plan_incremental(const struct pg_image *img,
 
 /* ---- DIFFERENTIAL and ADAPTIVE ---- */
 
-/* Is slot `i` written by the differential after one of `step` (0: after the
- * whole page)? */
-static bool differs(const struct pg_image *img, unsigned i, unsigned step)
+/* Which of the eight slots from `i` on are written by the differential after one
+ * of `step` (0: after the whole page)? */
+static uint64_t differing(const struct pg_image *img, unsigned i, unsigned step)
 {
+    uint64_t ages = pg_ages_word(img, i);
+    uint64_t lanes = pg_lanes_changed(ages);
+    uint64_t left;
+
     /* Ages first: they lie close together, records do not. */
-    if (!pg_is_changed(img, i) && (step == 0 || pg_age(img, i) != 0))
-        return false;
-    /* else the whole page is known to lack the key */
-    return img->ntomb == 0 || (pg_ages(img)[i] & PG_AGE_NEW) == 0 ||
-           !pg_is_tomb(img, i);
+    if (step != 0)
+        lanes |= pg_lanes_newest(ages);
+    if (QUIRE_LIKELY(img->ntomb == 0))
+        return lanes;
+    /* no tombstones of keys that the whole page is known to lack */
+    left = lanes & ages / PG_AGE_NEW;
+    while (left != 0) {
+        unsigned k = pg_lanes_pop(&left);
+
+        if (pg_is_tomb(img, i + k))
+            lanes &= ~(UINT64_C(1) << 8 * k);
+    }
+    return lanes;
 }
 
 /* Can the next fragment be a differential? */
@@ -127,14 +139,16 @@ static void plan_differential(const struct pg_image *img,
     if (!takes_differential(img, ref) ||
         (!adaptive && ref->step + 1u >= window))
         return;
-    for (unsigned i = 0; i < img->n; i++) {
-        size_t size;
+    for (unsigned i = 0; i < img->n; i += 8) {
+        uint64_t lanes = differing(img, i, ref->step);
 
-        if (!differs(img, i, ref->step))
-            continue;
-        size = rec_size(img, i);
-        all += size;
-        changes += pg_is_changed(img, i) ? size : 0;
+        while (lanes != 0) {
+            unsigned k = i + pg_lanes_pop(&lanes);
+            size_t size = rec_size(img, k);
+
+            all += size;
+            changes += pg_is_changed(img, k) ? size : 0;
+        }
     }
     delta += all;
     if (changes == 0) /* what was changed is as in the whole page again */
@@ -154,13 +168,14 @@ static void mark_differential(struct pg_image *img, const struct pg_plan *plan)
 {
     uint8_t *ages = pg_at_mut(img, img->ages_off);
 
-    for (unsigned i = 0; i < img->n; i++) {
-        bool want = differs(img, i, plan->step - 1u);
+    for (unsigned i = 0; i < img->n; i += 8) {
+        uint64_t want = differing(img, i, plan->step - 1u);
+        uint64_t changed = pg_lanes_changed(pg_ages_word(img, i));
+        uint64_t other = want ^ changed;
 
-        if (want == pg_is_changed(img, i))
-            continue;
-        ages[i] ^= PG_AGE_CHANGED;
-        img->nchanged += want ? 1u : UINT32_MAX;
+        img->nchanged += pg_lanes_count(want) - pg_lanes_count(changed);
+        while (other != 0)
+            ages[i + pg_lanes_pop(&other)] ^= PG_AGE_CHANGED;
     }
 }
 

@@ -10,7 +10,7 @@
  * and three short moves, and the decision how much memory a page may have stays
  * with the caller.
  *
- * How the room is divided: `left` bytes serve left / (a + 8) further slots of 8
+ * How the room is divided: `left` bytes serve left / (a + s) further slots of s
  * bytes, where a is the mean length of the page's records, and the rest is for
  * records. pg_work_need() is the inverse.
  *
@@ -31,6 +31,7 @@ struct work_layout {
     uint32_t fps; /* 0 in inner pages */
     uint32_t slots;
     uint32_t heads;
+    uint32_t children; /* 0 in leaves */
     uint32_t ages;
     uint32_t recs;
     uint32_t slot_cap;
@@ -42,12 +43,19 @@ static size_t rec_mean(size_t n, size_t recs_len)
     return n == 0 ? MEAN_GUESS : recs_len / n;
 }
 
-/* Bytes of a working image without any slack; 7: what aligning three arrays
- * adds. */
-static size_t work_bytes(size_t fences_len, size_t n, size_t recs_len)
+static size_t slot_bytes(enum pg_kind kind)
 {
-    return sizeof(struct pg_image) + fences_len + n * PG_WORK_SLOT + 7 +
-           recs_len;
+    return kind == PG_LEAF ? PG_WORK_LEAF_SLOT : PG_WORK_INNER_SLOT;
+}
+
+/* Bytes of a working image without any slack. */
+static size_t work_bytes(enum pg_kind kind, size_t fences_len, size_t n,
+                         size_t recs_len)
+{
+    return sizeof(struct pg_image) + fences_len + n * slot_bytes(kind) +
+           recs_len +
+           (kind == PG_LEAF ? 7 : /* what aligning three arrays adds */
+                sizeof(struct pg_pad) + 11); /* four */
 }
 
 /* Lay out an image for `n` records of `recs_len` bytes and what more fits into
@@ -56,14 +64,16 @@ static bool layout(enum pg_kind kind, size_t lower_len, size_t upper_len,
                    size_t n, size_t recs_len, size_t cap,
                    struct work_layout *lay)
 {
-    size_t need = work_bytes(lower_len + upper_len, n, recs_len);
+    size_t need = work_bytes(kind, lower_len + upper_len, n, recs_len);
     size_t slots, off;
 
     cap = ra_min_u64(cap, PG_IMAGE_MAX);
     if (need > cap)
         return false;
-    slots = n + (cap - need) / (rec_mean(n, recs_len) + PG_WORK_SLOT);
+    slots = n + (cap - need) / (rec_mean(n, recs_len) + slot_bytes(kind));
     off = sizeof(struct pg_image);
+    if (kind == PG_INNER)
+        off += sizeof(struct pg_pad);
     lay->lower = (uint32_t)off;
     off += lower_len;
     lay->upper = (uint32_t)off;
@@ -77,6 +87,12 @@ static bool layout(enum pg_kind kind, size_t lower_len, size_t upper_len,
     off = ra_round_up(off, sizeof(uint32_t));
     lay->heads = (uint32_t)off;
     off += slots * sizeof(uint32_t);
+    lay->children = 0;
+    if (kind == PG_INNER) {
+        off = ra_round_up(off, sizeof(pg_id));
+        lay->children = (uint32_t)off;
+        off += slots * sizeof(struct pg_child);
+    }
     lay->ages = (uint32_t)off;
     off += slots;
     lay->recs = (uint32_t)ra_round_up(off, PG_REC_ALIGN);
@@ -116,8 +132,11 @@ static struct pg_image *work_begin(void *seg, size_t cap, enum pg_kind kind,
     img->fps_off = lay.fps;
     img->slots_off = lay.slots;
     img->heads_off = lay.heads;
+    img->children_off = lay.children;
     img->ages_off = lay.ages;
     img->recs_off = lay.recs;
+    if (kind == PG_INNER)
+        *pg_pad_mut(img) = (struct pg_pad){ 0, 0 };
     pg_copy(pg_at_mut(img, lay.lower), fences->lower.data, fences->lower.size);
     pg_copy(pg_at_mut(img, lay.upper), fences->upper.data, upper_len);
     return img;
@@ -144,13 +163,17 @@ static uint8_t *fps_mut(struct pg_image *img)
     return img->fps_off == 0 ? NULL : pg_at_mut(img, img->fps_off);
 }
 
-/* Make the heads of a leaf skip `skip` bytes, which all suffixes begin with. */
+/* Make the heads skip `skip` bytes, which all suffixes begin with, but for an
+ * inner page's first. */
 static void heads_skip(struct pg_image *img, size_t skip)
 {
+    unsigned from = skip == 0 ? 0 : pg_skip_from(img);
     struct pg_rec rec;
 
     img->head_skip = (uint16_t)skip;
-    for (unsigned i = 0; i < img->n; i++) {
+    if (from != 0)
+        heads_mut(img)[0] = 0; /* it is below all others */
+    for (unsigned i = from; i < img->n; i++) {
         pg_rec_read(pg_rec_at(img, i), &rec);
         heads_mut(img)[i] = pg_head(rec.suffix + skip, rec.suffix_len - skip);
     }
@@ -162,7 +185,7 @@ static uint32_t head_of(struct pg_image *img, const uint8_t *suffix, size_t len)
     struct pg_rec rec;
 
     if (img->head_skip != 0) {
-        pg_rec_read(pg_rec_at(img, 0), &rec);
+        pg_rec_read(pg_rec_at(img, pg_skip_from(img)), &rec);
         if (len < img->head_skip ||
             memcmp(suffix, rec.suffix, img->head_skip) != 0)
             heads_skip(img, 0);
@@ -179,6 +202,39 @@ static void mark_changed(struct pg_image *img, unsigned i)
 
     img->nchanged += (*age & PG_AGE_CHANGED) == 0;
     *age |= PG_AGE_CHANGED;
+}
+
+/* ---- what is beside children ---- */
+
+/* The child in slot `i` is another. */
+static void child_set(struct pg_image *img, unsigned i, pg_id id)
+{
+    struct pg_child *child = pg_children(img) + i;
+
+    child->id = id;
+    atomic_store_explicit(&child->hint, PG_HINT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&child->where, 0, memory_order_relaxed);
+}
+
+/* What is known of the child in slot `j` of `src` holds for slot `i`, where the
+ * same child is; images lie elsewhere, so the way to the child's is another. */
+static void child_carry(struct pg_image *img, unsigned i,
+                        const struct pg_image *src, unsigned j)
+{
+    const struct pg_child *from = pg_children(src) + j;
+    struct pg_child *to = pg_children(img) + i;
+    intptr_t way = atomic_load_explicit(&from->where, memory_order_relaxed);
+    intptr_t apart = (intptr_t)src - (intptr_t)img;
+
+    to->id = from->id;
+    atomic_store_explicit(
+        &to->hint, atomic_load_explicit(&from->hint, memory_order_relaxed),
+        memory_order_relaxed);
+    if (way != 0)
+        way += apart / PG_WHERE;
+    if (apart % PG_WHERE != 0 || way < INT32_MIN || way > INT32_MAX)
+        way = 0;
+    atomic_store_explicit(&to->where, (int32_t)way, memory_order_relaxed);
 }
 
 /* Append a record behind all others, in slot and place; there is room. */
@@ -199,8 +255,14 @@ static void work_append(struct pg_image *img, enum pg_entry entry,
     heads_mut(img)[i] = pg_head(rec.suffix, rec.suffix_len);
     slots_mut(img)[i] = (uint16_t)(img->used / PG_REC_ALIGN);
     ages_mut(img)[i] = changed;
-    if (img->fps_off != 0)
+    if (img->fps_off != 0) {
         fps_mut(img)[i] = pg_fp(rec.suffix, rec.suffix_len);
+    } else {
+        child_set(img, i,
+                  entry == PG_ENTRY_TOMB ? PG_ID_NONE
+                                         : pg_ref_peek_id(rec.val));
+        pg_pad_mut(img)->bytes += pg_rec_pad(&rec);
+    }
     img->used += rec.size;
     img->nchanged += changed;
     if (entry == PG_ENTRY_TOMB) {
@@ -260,20 +322,38 @@ size_t pg_entry_bytes(size_t key_len, size_t val_len)
            12; /* what the rounding of four arrays may add */
 }
 
+/* The garbage that a copy keeps, since it is then made in one piece: that of
+ * inner pages that were settled, which each commit copies, while it is little. */
+static size_t kept_garbage(const struct pg_image *src)
+{
+    return src->kind == PG_INNER && pg_is_settled(src) &&
+                   src->garbage <= (src->used - src->recs_off) / 4
+               ? src->garbage
+               : 0;
+}
+
+/* Bytes of the records of a copy of `src`. */
+static size_t copy_recs(const struct pg_image *src)
+{
+    return src->used - src->recs_off - src->garbage + kept_garbage(src) +
+           src->ghost_bytes + committed_labels(src, 3);
+}
+
 size_t pg_work_need(const struct pg_image *src, size_t key_len, size_t val_len)
 {
-    size_t recs_len = src->used - src->recs_off - src->garbage +
-                      src->ghost_bytes + committed_labels(src, 3);
+    size_t recs_len = copy_recs(src);
     size_t n = src->n + src->nghosts;
     size_t mean = rec_mean(n, recs_len);
     size_t rec = pg_rec_bytes(key_len, val_len);
+    size_t slot = slot_bytes(src->kind);
     size_t left;
 
     /* Of `left` bytes, left * mean / (mean + slot) go to records. One slot
      * needs left >= mean + slot. */
-    left = (rec * (mean + PG_WORK_SLOT) + mean - 1) / mean;
-    left = ra_max_u64(left, mean + PG_WORK_SLOT);
-    return work_bytes(src->lower_len + src->upper_len, n, recs_len) + left;
+    left = (rec * (mean + slot) + mean - 1) / mean;
+    left = ra_max_u64(left, mean + slot);
+    return work_bytes(src->kind, src->lower_len + src->upper_len, n, recs_len) +
+           left;
 }
 
 /* ---- making ---- */
@@ -293,31 +373,35 @@ bool pg_work_init(void *seg, size_t cap, enum pg_kind kind, unsigned level,
     return true;
 }
 
-/* Copy the records of `src`, which has no garbage and no ghosts, in one piece:
- * the slots are the same but for where the records begin. */
+/* Copy the records of `src`, which has no ghosts, and the garbage between them,
+ * in one piece: the slots are the same but for where the records begin. */
 static void copy_records(struct pg_image *img, const struct pg_image *src)
 {
     const uint16_t *from = pg_slots(src);
     uint16_t *to = slots_mut(img);
     /* wraps, as adding it does */
     uint16_t shift = (uint16_t)((img->recs_off - src->recs_off) / PG_REC_ALIGN);
+    unsigned i = 0;
 
     pg_copy(pg_at_mut(img, img->recs_off), pg_at(src, src->recs_off),
             src->used - src->recs_off);
     if (img->fps_off != 0)
         pg_copy(fps_mut(img), pg_fps(src), src->n);
-    for (unsigned i = 0; i < src->n; i++)
-        to[i] = (uint16_t)(from[i] + shift);
-    if (src->head_skip == 0 || img->kind == PG_LEAF) {
-        img->head_skip = src->head_skip;
-        pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
-    } else {
-        for (unsigned i = 0; i < src->n; i++) {
-            struct pg_rec rec;
+    for (; i + 8 <= src->n; i += 8) {
+        uint16_t eight __attribute__((vector_size(16)));
 
-            pg_rec_read(pg_rec_at(src, i), &rec);
-            heads_mut(img)[i] = pg_head(rec.suffix, rec.suffix_len);
-        }
+        memcpy(&eight, from + i, sizeof(eight));
+        eight += shift;
+        memcpy(to + i, &eight, sizeof(eight));
+    }
+    for (; i < src->n; i++)
+        to[i] = (uint16_t)(from[i] + shift);
+    img->head_skip = src->head_skip;
+    pg_copy(heads_mut(img), pg_heads(src), src->n * sizeof(uint32_t));
+    if (img->kind == PG_INNER) {
+        for (i = 0; i < src->n; i++)
+            child_carry(img, i, src, i);
+        pg_pad_mut(img)->bytes = pg_pad_bytes(src);
     }
     if (src->ages_off != 0)
         pg_copy(ages_mut(img), pg_ages(src), src->n);
@@ -325,6 +409,7 @@ static void copy_records(struct pg_image *img, const struct pg_image *src)
         memset(ages_mut(img), 0, src->n);
     img->n = src->n;
     img->used += src->used - src->recs_off;
+    img->garbage = src->garbage;
     img->ntomb = src->ntomb;
     img->tomb_bytes = src->tomb_bytes;
     img->nchanged = src->nchanged;
@@ -350,8 +435,7 @@ static void ghosts_append(struct pg_image *img, const struct pg_image *src,
 
 bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
 {
-    size_t recs_len = src->used - src->recs_off - src->garbage +
-                      src->ghost_bytes + committed_labels(src, 3);
+    size_t recs_len = copy_recs(src);
     bool work = pg_is_work(src);
     bool labeled = (src->flags & PG_IMAGE_LABELED) != 0;
     bool moves = labeled && !work;         /* labels, into the records */
@@ -372,7 +456,7 @@ bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
                   (PG_IMAGE_WHOLE | PG_IMAGE_AGED | PG_IMAGE_LABELED);
     if (aged)
         img->flags |= PG_IMAGE_AGED;
-    if (src->garbage == 0 && src->nghosts == 0 && !moves)
+    if (src->garbage == kept_garbage(src) && src->nghosts == 0 && !moves)
         copy_records(img, src);
     for (unsigned i = img->n; i < src->n; i++) {
         pg_rec_read(pg_rec_at(src, i), &rec);
@@ -384,6 +468,8 @@ bool pg_work_copy(const struct pg_image *src, void *seg, size_t cap)
                             &label);
         if (src->ages_off != 0)
             ages_mut(img)[img->n - 1] = pg_ages(src)[i];
+        if (img->kind == PG_INNER)
+            child_carry(img, img->n - 1, src, i);
     }
     ghosts_append(img, src, &ghost, NULL);
     QUIRE_ASSERT_SLOW(pg_check_image(img));
@@ -458,6 +544,8 @@ static void live_append(struct pg_image *img, const struct pg_image *src,
             pg_image_label(src, i, &label);
         work_append_labeled(img, rec.entry, s.s1, s.s1_len, s.s2, s.s2_len,
                             rec.val, rec.val_len, true, &label);
+        if (img->kind == PG_INNER)
+            child_carry(img, img->n - 1, src, i);
     }
 }
 
@@ -526,6 +614,9 @@ static inline __attribute__((always_inline)) void slot_insert(
     memmove(ages + i + 1, ages + i, behind);
     if (fps != NULL)
         memmove(fps + i + 1, fps + i, behind);
+    else
+        memmove(pg_children(img) + i + 1, pg_children(img) + i,
+                behind * sizeof(struct pg_child));
     ages[i] = PG_AGE_NEW;
     img->n++;
 }
@@ -544,9 +635,22 @@ static void slot_remove(struct pg_image *img, unsigned i)
     memmove(ages + i, ages + i + 1, behind);
     if (fps != NULL)
         memmove(fps + i, fps + i + 1, behind);
+    else
+        memmove(pg_children(img) + i, pg_children(img) + i + 1,
+                behind * sizeof(struct pg_child));
     img->n--;
-    if (img->n == 0)
-        img->head_skip = 0;
+    if (img->n <= pg_skip_from(img) && img->head_skip != 0)
+        heads_skip(img, 0); /* there is none left that skips */
+}
+
+/* Slot `i` of an inner page has another reference, which is not counted yet. */
+static void ref_changed(struct pg_image *img, unsigned i)
+{
+    struct pg_rec rec;
+
+    pg_rec_read_bare(pg_rec_at(img, i), &rec);
+    child_set(img, i, pg_ref_peek_id(rec.val));
+    pg_pad_mut(img)->bytes += pg_rec_pad(&rec);
 }
 
 /* What both kinds of put do; inlined into them, so that the one without a label
@@ -584,6 +688,8 @@ static inline __attribute__((always_inline)) bool put_record(
             img->ntomb--;
             img->tomb_bytes -= old.size;
         }
+        if (img->kind == PG_INNER)
+            pg_pad_mut(img)->bytes -= pg_rec_pad(&old);
         img->garbage += old.size;
         if (off != img->used)
             img->garbage -= (uint32_t)size;
@@ -605,6 +711,8 @@ static inline __attribute__((always_inline)) bool put_record(
     slots_mut(img)[i] = (uint16_t)(off / PG_REC_ALIGN);
     if (off == img->used)
         img->used += (uint32_t)size;
+    if (img->kind == PG_INNER)
+        ref_changed(img, i);
     mark_changed(img, i);
     if (existed != NULL)
         *existed = live;
@@ -651,8 +759,14 @@ void pg_work_del(struct pg_image *img, unsigned i)
     QUIRE_ASSERT(rec.entry != PG_ENTRY_TOMB);
     if ((img->flags & PG_IMAGE_WHOLE) != 0) {
         img->garbage += rec.size;
+        if (img->kind == PG_INNER)
+            pg_pad_mut(img)->bytes -= pg_rec_pad(&rec);
         slot_remove(img, i);
         return;
+    }
+    if (img->kind == PG_INNER) {
+        pg_pad_mut(img)->bytes -= pg_rec_pad(&rec);
+        child_set(img, i, PG_ID_NONE);
     }
     size = pg_rec_write(
         pg_at_mut(img, (uint32_t)slots_mut(img)[i] * PG_REC_ALIGN),
@@ -664,10 +778,23 @@ void pg_work_del(struct pg_image *img, unsigned i)
     QUIRE_ASSERT_SLOW(pg_check_image(img));
 }
 
-bool pg_work_is_changed(const struct pg_image *img, unsigned i)
+unsigned pg_work_next_changed(const struct pg_image *img, unsigned i)
 {
-    QUIRE_ASSERT(pg_is_work(img) && i < img->n);
-    return pg_is_changed(img, i);
+    QUIRE_ASSERT(pg_is_work(img));
+    return pg_next_changed(img, i);
+}
+
+pg_hint *pg_work_hint(struct pg_image *img, unsigned i)
+{
+    QUIRE_ASSERT(pg_is_work(img) && img->kind == PG_INNER && i < img->n);
+    return &pg_children(img)[i].hint;
+}
+
+void pg_work_child_seen(struct pg_image *img, unsigned i, uint32_t hint,
+                        const struct pg_image *at)
+{
+    atomic_store_explicit(pg_work_hint(img, i), hint, memory_order_relaxed);
+    pg_child_seen(img, &pg_children(img)[i], at);
 }
 
 void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,
@@ -681,8 +808,12 @@ void pg_work_set(struct pg_image *img, unsigned i, const void *val, size_t len,
     QUIRE_ASSERT(rec.entry != PG_ENTRY_TOMB);
     QUIRE_ASSERT(len <= rec.val_len);
     to = pg_at_mut(img, (uint32_t)(rec.val - (const uint8_t *)img));
+    if (img->kind == PG_INNER)
+        pg_pad_mut(img)->bytes -= pg_rec_pad(&rec);
     pg_copy(to, val, len);
     memset(to + len, 0, rec.val_len - len);
+    if (img->kind == PG_INNER)
+        ref_changed(img, i);
     if (change)
         mark_changed(img, i);
 }
@@ -693,18 +824,18 @@ bool pg_work_settle(struct pg_image *img, const struct pg_ref *ref,
                     const uint64_t *sums)
 {
     size_t sums_off = ra_round_up(img->used, sizeof(uint64_t));
+    unsigned from = pg_skip_from(img);
 
     QUIRE_ASSERT(pg_is_work(img));
     QUIRE_ASSERT(ref->kind == img->kind && ref->level == img->level);
-    if (img->kind != PG_LEAF || img->ntomb != 0 ||
-        (img->flags & PG_IMAGE_LABELED) != 0 ||
+    if (img->ntomb != 0 || (img->flags & PG_IMAGE_LABELED) != 0 ||
         sums_off + ref->nchain * sizeof(uint64_t) > img->cap)
         return false;
-    if (img->head_skip == 0 && img->n >= 2) {
+    if (img->head_skip == 0 && img->n >= from + 2) {
         struct pg_rec first, last;
         size_t skip;
 
-        pg_rec_read(pg_rec_at(img, 0), &first);
+        pg_rec_read(pg_rec_at(img, from), &first);
         pg_rec_read(pg_rec_at(img, img->n - 1), &last);
         skip = pg_common(first.suffix, first.suffix_len, last.suffix,
                          last.suffix_len);

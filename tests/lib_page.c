@@ -77,6 +77,13 @@ const struct page_shape page_shapes[] = {
       .max_len = 20,
       .lower = { "0123456789012345678901234567890123456789" NUL10, 50 },
       .upper = { "012345678901234567890123456789012345678:", 40 } },
+    { .name = "numbers, and the least of them below",
+      .stem = "0000000000",
+      .alphabet = "0123456789",
+      .nalphabet = 10,
+      .min_len = 6,
+      .max_len = 6,
+      .lower = { "0000000000000000", 16 } },
 };
 
 const size_t page_nshapes = ARRAY_LEN(page_shapes);
@@ -198,7 +205,8 @@ uint64_t page_model_count(const struct page_model *m, enum pg_kind kind)
 
 void page_check(const struct pg_image *img, const struct page_model *m)
 {
-    bool padded = (img->flags & PG_IMAGE_WORK) != 0 && img->kind == PG_INNER;
+    bool padded = (img->flags & (PG_IMAGE_WORK | PG_IMAGE_SETTLED)) != 0 &&
+                  img->kind == PG_INNER;
     size_t at = 0;
 
     CHECK(pg_check_image(img));

@@ -115,13 +115,12 @@ static bool settle_check(struct pg_image *work, const struct version *v,
     size_t room = work->cap - work->used;
 
     if (!pg_work_settle(work, &v->ref, sums)) {
-        CHECK(work->kind == PG_INNER || ntomb != 0 ||
-              (work->flags & PG_IMAGE_LABELED) != 0 ||
+        CHECK(ntomb != 0 || (work->flags & PG_IMAGE_LABELED) != 0 ||
               room < v->ref.nchain * 8u + 8);
         CHECK((work->flags & PG_IMAGE_WORK) != 0);
         return false;
     }
-    CHECK_EQ(work->kind, PG_LEAF);
+    CHECK_EQ(work->kind, img->kind);
     CHECK_EQ(ntomb, 0);
     page_check(work, m);
     CHECK_EQ(work->flags & ~PG_IMAGE_SETTLED, img->flags);

@@ -2,6 +2,8 @@
  * Working images: random changes against the model, room, marks, splits,
  * merges, and that the accounting agrees with what is built in the end.
  */
+#include <stdlib.h>
+
 #include "pages/pg.h"
 #include "tests/lib_page.h"
 #include "tests/test.h"
@@ -325,6 +327,104 @@ static void test_work_set(void **state)
     page_model_fini(&m);
 }
 
+/* An image at a multiple of 4096 bytes, as segments are. */
+static struct pg_image *seg_of(size_t nbytes)
+{
+    void *seg = NULL;
+
+    CHECK_EQ(posix_memalign(&seg, PG_WHERE, nbytes), 0);
+    memset(seg, 0xa5, nbytes);
+    return seg;
+}
+
+/* What is known of children, and their references' padding, are the same after
+ * pages were copied, changed beside them, and made committed where they lie. */
+static void test_work_keeps_what_is_known_of_children(void **state)
+{
+    enum {
+        N = 40,
+        CAP = 16384,
+        CHANGED = 7
+    };
+    struct quire_val lowest = { "", 0 };
+    uint64_t rng = test_seed();
+    struct pg_image *work = seg_of(CAP), *copy = seg_of(CAP), *img;
+    struct pg_ref ref, other, page;
+    uint8_t enc[PG_REF_BYTES_MAX];
+    size_t len;
+
+    (void)state;
+    CHECK(pg_work_init(work, CAP, PG_INNER, 1, &lowest, NULL));
+    for (unsigned i = 0; i < N; i++) {
+        char key[17];
+        struct quire_val k = { key, i == 0 ? 0 : 16 };
+        struct quire_val v = { enc, 0 };
+
+        snprintf(key, sizeof(key), "%016u", i);
+        page_ref_make(&ref, 0, i % 3, &rng);
+        memset(enc, 0, sizeof(enc));
+        v.size = pg_ref_encode(&ref, enc) + i % 30; /* padded */
+        CHECK(pg_work_put(work, &k, &v, PG_ENTRY_PLAIN, NULL));
+    }
+    len = pg_image_compact_bytes(work, 0);
+    img = seg_of(len);
+    page_ref_make(&page, 1, 0, &rng);
+    CHECK(pg_image_compact(work, &page, NULL, img, len));
+    CHECK_EQ(img->used, len);
+    for (unsigned i = 0; i < N; i++) {
+        struct pg_child *child = pg_image_child_at(img, i);
+
+        CHECK(child != NULL);
+        CHECK_EQ(child->hint, PG_HINT_NONE);
+        child->hint = 1000 + i;
+        if (i % 5 != 0)
+            pg_child_seen(img, child,
+                          (const struct pg_image *)((uintptr_t)img +
+                                                    (i + 1u) * PG_WHERE));
+    }
+    CHECK(pg_work_copy(img, work, CAP));
+    CHECK(pg_check_image(work));
+    CHECK(pg_work_copy(work, copy, CAP));
+    CHECK(pg_check_image(copy));
+    page_ref_make(&other, 0, 0, &rng);
+    pg_work_set(copy, CHANGED, enc, pg_ref_encode(&other, enc), true);
+    CHECK_EQ(*pg_work_hint(copy, CHANGED), PG_HINT_NONE);
+    pg_work_child_seen(copy, CHANGED, 77, img);
+    CHECK_EQ(pg_work_next_changed(copy, 0), CHANGED);
+    CHECK_EQ(pg_work_next_changed(copy, CHANGED + 1), N);
+    CHECK(pg_work_settle(copy, &page, NULL));
+    CHECK(pg_check_image(copy));
+    for (unsigned i = 0; i < N; i++) {
+        const struct pg_child *child = pg_image_child_at(copy, i);
+        const struct pg_image *want =
+            (const struct pg_image *)((uintptr_t)img + (i + 1u) * PG_WHERE);
+
+        CHECK(child != NULL);
+        if (i == CHANGED) {
+            CHECK_EQ(child->id, other.id);
+            CHECK_EQ(child->hint, 77);
+            CHECK(pg_child_guess(copy, child) == img);
+            continue;
+        }
+        CHECK_EQ(child->hint, 1000 + i);
+        CHECK(pg_child_guess(copy, child) == (i % 5 != 0 ? want : copy));
+    }
+    /* and from there again; what can't be said is left out */
+    CHECK(pg_work_copy(copy, work, CAP));
+    CHECK(pg_check_image(work));
+    len = pg_image_compact_bytes(work, 0);
+    CHECK(len < copy->used); /* padding is not in it */
+    free(img);
+    img = malloc(len);
+    CHECK(img != NULL);
+    CHECK(pg_image_compact(work, &page, NULL, img, len));
+    CHECK_EQ(img->used, len);
+    CHECK(pg_check_image(img));
+    free(img);
+    free(copy);
+    free(work);
+}
+
 /* A model of the entries from .. to-1 of `m`. */
 static void model_slice(const struct page_model *m, size_t from, size_t to,
                         struct page_model *out)
@@ -386,9 +486,9 @@ static void split_check(const struct page_work *w, const struct page_model *m,
     CHECK(pg_work_merge(left, right, both, PG_IMAGE_MAX));
     page_check(both, m);
     /* without its spare slots, and less than what aligning may have added */
-    slot = both->kind == PG_LEAF ? 8 : 7;
+    slot = both->kind == PG_LEAF ? 8 : 23;
     CHECK(!pg_work_merge(left, right, both,
-                         both->used - 8 - (both->slot_cap - both->n) * slot));
+                         both->used - 12 - (both->slot_cap - both->n) * slot));
     CHECK(pg_work_merge(left, right, both, PG_IMAGE_MAX));
     CHECK(both->flags & PG_IMAGE_WHOLE);
     free(compact_check(both, m));
@@ -506,6 +606,7 @@ int main(void)
         cmocka_unit_test(test_work_need),
         cmocka_unit_test(test_work_tombstones),
         cmocka_unit_test(test_work_set),
+        cmocka_unit_test(test_work_keeps_what_is_known_of_children),
         cmocka_unit_test(test_work_split_and_merge),
         cmocka_unit_test(test_work_split_point_balance),
     };

@@ -520,6 +520,55 @@ static void test_many_key_from_before(void **state)
     quire_abort(txn);
 }
 
+/* A commit changes inner pages; what they know of where children are lives on,
+ * and where the changed ones are now they know at once. */
+static void test_many_hints_outlive_commits(void **state)
+{
+    enum {
+        N = 3000,
+        COMMITS = 40,
+        STEP = 37
+    };
+    struct rig *r = *state;
+    struct quire_stat before = { .size = sizeof(before) }, now = before;
+    struct quire_txn *txn = begin(r->db, QUIRE_WRITE);
+    uint8_t key[5], buf[100];
+    struct quire_val k = { key, sizeof(key) };
+    struct quire_val v = { buf, sizeof(buf) };
+    uint64_t hits, size;
+
+    memset(buf, 'v', sizeof(buf));
+    for (uint32_t i = 0; i < N; i++) {
+        key_make(i, key);
+        CHECK_OK(quire_put(txn, NULL, &k, &v, 0));
+    }
+    CHECK_OK(quire_commit(txn, 0, NULL));
+    for (uint32_t round = 0; round <= COMMITS; round++) {
+        /* the first round is what finds out where all are */
+        if (round == 1)
+            CHECK_OK(quire_stat_get(r->db, &before));
+        txn = begin(r->db, QUIRE_READ);
+        /* then some, which are mostly in different leaves */
+        for (uint32_t i = 0; i < N; i += round == 0 ? 1 : STEP) {
+            key_make(i, key);
+            CHECK_OK(quire_read(txn, NULL, &k, 0, buf, sizeof(buf), &size));
+        }
+        quire_abort(txn);
+        txn = begin(r->db, QUIRE_WRITE);
+        for (uint32_t i = round; i < N; i += COMMITS) { /* most leaves */
+            key_make(i, key);
+            CHECK_OK(quire_put(txn, NULL, &k, &v, 0));
+        }
+        CHECK_OK(quire_commit(txn, 0, NULL));
+    }
+    CHECK_OK(quire_stat_get(r->db, &now));
+    hits = now.cache.hits_hint - before.cache.hits_hint;
+    CHECK(hits > COMMITS * (N / STEP));
+    /* a root in each, when it is first asked for */
+    CHECK(now.cache.hits_table - before.cache.hits_table < hits / 8);
+    CHECK_EQ(now.cache.misses, before.cache.misses);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -534,6 +583,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_key_from_before, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_many_read_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_hints_outlive_commits, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

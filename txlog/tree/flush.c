@@ -100,30 +100,36 @@ static quire_status write_page(struct tr_log *log, struct tr_intent *in,
 }
 
 /* Hand the image itself to the cache, if it is not larger than one made anew
- * and no savepoint knows of it. Then the log has it no longer. */
-static bool hand_over(struct tr_log *log, struct tr_intent *in)
+ * and no savepoint knows of it. Then the log has it no longer. Of inner pages
+ * there are few, but each commit changes some: they may be twice as large. */
+static bool hand_over(struct tr_log *log, struct tr_intent *in, uint32_t *hint)
 {
     const struct tr_env *env = log->env;
+    bool leaf = in->img->kind == PG_LEAF;
+    size_t most = ra_seg_class_bytes(in->ref.image_len) * (leaf ? 1 : 2);
     struct quire_page page = {
         .payload = in->img,
         .weight_bytes = in->seg_bytes,
-        .kind = QUIRE_KIND_LEAF,
+        .kind = leaf ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER,
     };
 
-    if (in->img->kind != PG_LEAF || in->level != log->level ||
-        in->older != TR_NONE ||
-        in->seg_bytes != ra_seg_class_bytes(in->ref.image_len) ||
+    if (page_is_plain(in->img) || in->level != log->level ||
+        in->older != TR_NONE || in->seg_bytes > most ||
         !pg_work_settle(in->img, &in->ref, in->sums))
         return false;
     if (QUIRE_POINT_RC(TR_CACHE_HAND_OVER, QUIRE_NOMEM,
-                       pc_insert(env->cache, in->ref.id, &page)) == QUIRE_OK)
+                       pc_insert_hint(env->cache, in->ref.id, &page, hint)) ==
+        QUIRE_OK)
         in->img = NULL;
     return true; /* or it will be loaded when it is wanted */
 }
 
-/* A committed image of the written page for the cache, if it can be had. */
-static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
+/* A committed image of the written page for the cache, if it can be had. Returns
+ * where it is (never to be read: it may have gone by now), with a hint; NULL. */
+static const struct pg_image *to_cache(struct tr_log *log, struct tr_intent *in,
+                                       bool evict, uint32_t *hint)
 {
+    const struct pg_image *img = in->img;
     const struct tr_env *env = log->env;
     struct quire_page page;
     struct quire_val bytes;
@@ -131,8 +137,8 @@ static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
     void *seg = NULL;
     bool ok;
 
-    if (hand_over(log, in))
-        return;
+    if (hand_over(log, in, hint))
+        return in->img == NULL ? img : NULL;
     if (!evict)
         seg = QUIRE_POINT(TR_CACHE_TRY, NULL,
                           ra_seg_try(env->pool, in->ref.image_len));
@@ -141,14 +147,14 @@ static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
              QUIRE_OK)
         seg = NULL;
     if (seg == NULL)
-        return; /* it will be loaded when it is wanted */
+        return NULL; /* it will be loaded when it is wanted */
     page.weight_bytes = ra_seg_bytes(env->pool, seg);
     if (QUIRE_UNLIKELY(in->ref.label_len != 0)) {
         labels = QUIRE_POINT(TR_CACHE_LABELS, NULL,
                              ra_seg_try(env->pool, in->ref.label_len));
         if (labels == NULL) {
             ra_seg_free(env->pool, seg);
-            return;
+            return NULL;
         }
         page.weight_bytes += ra_seg_bytes(env->pool, labels);
     }
@@ -164,12 +170,14 @@ static void to_cache(struct tr_log *log, struct tr_intent *in, bool evict)
         page.kind = in->img->level == 0 ? QUIRE_KIND_LEAF : QUIRE_KIND_INNER;
     }
     page.payload = seg;
-    if (!ok ||
-        QUIRE_POINT_RC(TR_CACHE_INSERT, QUIRE_NOMEM,
-                       pc_insert(env->cache, in->ref.id, &page)) != QUIRE_OK) {
+    if (!ok || QUIRE_POINT_RC(TR_CACHE_INSERT, QUIRE_NOMEM,
+                              pc_insert_hint(env->cache, in->ref.id, &page,
+                                             hint)) != QUIRE_OK) {
         ra_seg_free(env->pool, labels);
         ra_seg_free(env->pool, seg);
+        return NULL;
     }
+    return seg;
 }
 
 /* The version before a written page makes room, unless an open revision may
@@ -214,14 +222,14 @@ static quire_status flush_children(struct tr_log *log, uint64_t no,
     struct pg_image *img = tr_log_intent(log, no)->img;
     quire_status rc;
 
-    for (unsigned i = 0; i < img->n; i++) {
+    for (unsigned i = pg_work_next_changed(img, 0); i < img->n;
+         i = pg_work_next_changed(img, i + 1)) {
         uint8_t enc[PG_REF_BYTES_MAX];
         struct quire_val val;
         struct pg_ref ref;
         uint64_t child;
 
-        if (!pg_work_is_changed(img, i) ||
-            pg_image_value(img, i, &val) == PG_ENTRY_TOMB ||
+        if (pg_image_value(img, i, &val) == PG_ENTRY_TOMB ||
             !pg_ref_peek_intent(val.data))
             continue;
         child = pg_ref_peek_id(val.data);
@@ -229,6 +237,7 @@ static quire_status flush_children(struct tr_log *log, uint64_t no,
         if (rc != QUIRE_OK)
             return rc;
         pg_work_set(img, i, enc, pg_ref_encode(&ref, enc), true);
+        tr_log_intent(log, child)->slot = i;
         if (ahead)
             tr_log_drop(log, child);
     }
@@ -242,14 +251,14 @@ static quire_status flush_large(struct tr_log *log, uint64_t no,
     struct pg_image *img = tr_log_intent(log, no)->img;
     quire_status rc;
 
-    for (unsigned i = 0; i < img->n; i++) {
+    for (unsigned i = pg_work_next_changed(img, 0); i < img->n;
+         i = pg_work_next_changed(img, i + 1)) {
         uint8_t enc[PG_LARGE_BYTES];
         struct quire_val val;
         struct pg_large large;
         uint64_t page;
 
-        if (!pg_work_is_changed(img, i) ||
-            pg_image_value(img, i, &val) != PG_ENTRY_OVERFLOW)
+        if (pg_image_value(img, i, &val) != PG_ENTRY_OVERFLOW)
             continue;
         rc = pg_large_decode(&val, &large);
         if (rc != QUIRE_OK)
@@ -273,6 +282,7 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
 {
     struct tr_intent *in = tr_log_intent(log, no);
     quire_status rc = QUIRE_OK;
+    uint32_t hint;
 
     if (in->img->level > 0)
         rc = flush_children(log, no, birth, ahead);
@@ -293,7 +303,7 @@ static quire_status flush_rec(struct tr_log *log, uint64_t no, quire_rev birth,
     *ref = in->ref;
     if (ahead) {
         superseded_ahead(log, in, birth);
-        to_cache(log, in, false);
+        (void)to_cache(log, in, false, &hint);
     }
     return QUIRE_OK;
 }
@@ -312,9 +322,11 @@ static bool has_changed_child(const struct pg_image *img)
 {
     struct quire_val val;
 
-    for (unsigned i = 0; img->level > 0 && i < img->n; i++) {
-        if (pg_work_is_changed(img, i) &&
-            pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
+    if (img->level == 0)
+        return false;
+    for (unsigned i = pg_work_next_changed(img, 0); i < img->n;
+         i = pg_work_next_changed(img, i + 1)) {
+        if (pg_image_value(img, i, &val) != PG_ENTRY_TOMB &&
             pg_ref_peek_intent(val.data))
             return true;
     }
@@ -395,13 +407,23 @@ quire_status tr_spill_one(struct tr_log *log, quire_rev birth,
 
 void tr_log_finish(struct tr_log *log)
 {
-    for (uint64_t no = 0; no < log->top; no++) {
+    /* Backwards: children mostly come after their parents, which then learn
+     * where they are. */
+    for (uint64_t no = log->top; no-- > 0;) {
         struct tr_intent *in = tr_log_intent(log, no);
+        const struct pg_image *img;
+        struct pg_image *parent;
+        uint32_t hint;
 
         if (in->img == NULL || !in->written)
             continue;
         superseded(log, in->before, in->before_birth);
-        to_cache(log, in, in->img->level > 0);
+        img = to_cache(log, in, in->img->level > 0, &hint);
+        parent = in->parent == TR_NONE ? NULL
+                                       : tr_log_intent(log, in->parent)->img;
+        if (img != NULL && parent != NULL &&
+            (parent->flags & PG_IMAGE_WORK) != 0)
+            pg_work_child_seen(parent, in->slot, hint, img);
         if (in->img == NULL)
             tr_log_drop(log, no);
     }

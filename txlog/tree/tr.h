@@ -63,6 +63,8 @@ struct tr_intent {
     uint32_t dropped;     /* savepoints open when it was dropped; 0: live */
     uint64_t older;       /* number that holds the version before, which a
                              savepoint needs; TR_NONE: no savepoint does */
+    uint32_t slot;        /* when written: of its entry in its parent; else
+                             without meaning */
     uint8_t links_max;    /* most links of the next version: its reference
                              replaces the entry of its parent in place (TR-4) */
     bool holds;           /* it is such a version, and nothing else */

@@ -61,11 +61,22 @@ static size_t full_content(const struct tr_env *env, const struct pg_image *img)
     return content_at(img, img->level > 0 ? tr_ref_width(env) : 0);
 }
 
-/* Is the page of a size that splitting leaves? */
+/* Is the page, with entries of at least `width`, of a size that splitting
+ * leaves? */
 static bool size_ok(const struct tr_env *env, const struct pg_image *img,
-                    size_t content)
+                    size_t width)
 {
-    return content <= split_bytes(env, img->level) / 2 * 3;
+    size_t most = split_bytes(env, img->level) / 2 * 3;
+
+    /* Mostly it is enough to know how many there are. */
+    return pg_work_content(img) + img->n * (width + 4) <= most ||
+           content_at(img, width) <= most;
+}
+
+/* ... whatever its entries become? */
+static bool full_size_ok(const struct tr_env *env, const struct pg_image *img)
+{
+    return size_ok(env, img, img->level > 0 ? tr_ref_width(env) : 0);
 }
 
 /*
@@ -80,7 +91,7 @@ static size_t entry_width(const struct tr_env *env, const struct pg_image *page,
 {
     size_t width = PG_REF_BYTES(0);
 
-    if (!env->mixed || size_ok(env, page, full_content(env, page)))
+    if (!env->mixed || full_size_ok(env, page))
         width = tr_ref_width(env);
     return width > now ? width : now;
 }
@@ -193,12 +204,11 @@ static quire_status enter_check(const struct tr_env *env,
                                 const struct pg_ref *ref,
                                 const struct pg_image *img)
 {
-    size_t content = env->mixed ? content_at(img, PG_REF_BYTES(0))
-                                : full_content(env, img);
+    bool fits = env->mixed ? size_ok(env, img, PG_REF_BYTES(0))
+                           : full_size_ok(env, img);
 
     if ((img->kind != PG_LEAF && img->kind != PG_INNER) ||
-        (!env->mixed && ref->nchain >= tr_window(env)) ||
-        !size_ok(env, img, content))
+        (!env->mixed && ref->nchain >= tr_window(env)) || !fits)
         return ra_fail(QUIRE_CORRUPT,
                        "page at offset %llu: not one that this store writes",
                        (unsigned long long)pg_id_off(ref->id));
@@ -242,7 +252,7 @@ static quire_status enter_child(struct tr_tree *tree, uint64_t parent,
     slot = pg_image_seek(page, key.data, key.size, &found); /* may have moved */
     QUIRE_ASSERT(found);
     tag = pc_tag("writer");
-    rc = tr_page_pin(tree->env, &ref, NULL, &img, &frame);
+    rc = tr_page_pin(tree->env, &ref, pg_work_hint(page, slot), &img, &frame);
     (void)pc_tag(tag);
     if (rc != QUIRE_OK)
         return rc;
