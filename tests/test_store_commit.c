@@ -923,6 +923,71 @@ static void test_queue_is_fair(void **state)
     rig_fini(&r);
 }
 
+/* Threads that take many short turns, of which some give up waiting. */
+struct hasty {
+    struct quire *db;
+    pthread_t thread;
+    unsigned ntries;
+    uint64_t timeout_ms;
+    uint64_t *turns; /* of all threads, by the store's order */
+    uint64_t had;
+    uint64_t gave_up;
+};
+
+static void *hasty_run(void *arg)
+{
+    struct hasty *h = arg;
+
+    for (unsigned i = 0; i < h->ntries; i++) {
+        struct quire_txn *txn;
+        quire_status rc = quire_begin_timed(h->db, QUIRE_WRITE, h->timeout_ms,
+                                            &txn);
+
+        if (rc == QUIRE_OK) {
+            ++*h->turns; /* nobody else counts */
+            h->had++;
+            quire_abort(txn);
+        } else {
+            CHECK_STATUS(rc, QUIRE_TIMEOUT);
+            h->gave_up++;
+        }
+    }
+    return NULL;
+}
+
+/* However short the turns are, and whoever spins, sleeps or gives up: one at a
+ * time has it, and none is lost. */
+static void test_short_turns(void **state)
+{
+    struct rig r;
+    struct hasty h[5];
+    uint64_t turns = 0;
+    uint64_t had = 0;
+    unsigned ntries = test_rounds(4000);
+
+    (void)state;
+    rig_init(&r);
+    for (unsigned i = 0; i < ARRAY_LEN(h); i++) {
+        h[i] = (struct hasty){ .db = r.db,
+                               .ntries = ntries,
+                               .timeout_ms = i == 0   ? 0
+                                             : i == 1 ? 1
+                                                      : 1000000,
+                               .turns = &turns };
+        CHECK_EQ(pthread_create(&h[i].thread, NULL, hasty_run, &h[i]), 0);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(h); i++) {
+        CHECK_EQ(pthread_join(h[i].thread, NULL), 0);
+        CHECK_EQ(h[i].had + h[i].gave_up, ntries);
+        if (i > 1)
+            CHECK_EQ(h[i].gave_up, 0);
+        had += h[i].had;
+    }
+    CHECK_EQ(turns, had);
+    CHECK_OK(quire_close(r.db));
+    rig_fini(&r);
+}
+
 struct moved {
     struct quire *db;
     struct quire_txn *txn;
@@ -998,6 +1063,7 @@ int main(void)
         cmocka_unit_test(test_crowd_with_a_failing_sync),
         cmocka_unit_test(test_crowd_after_a_crash),
         cmocka_unit_test(test_queue_is_fair),
+        cmocka_unit_test(test_short_turns),
         cmocka_unit_test(test_transaction_moves),
     };
 

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <unistd.h>
+
 #include "txlog/tx_impl.h"
 
 /* Bytes of the marker page. */
@@ -295,6 +297,7 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     ra_mutex_init(&db->commit_lock, RA_RANK_TX_COMMIT);
     ra_mutex_init(&db->handles_lock, RA_RANK_TX_HANDLES);
     ra_mutex_init(&db->writer_lock, RA_RANK_TX_WRITER);
+    db->may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 
     rc = alive_map(db);
     if (rc != QUIRE_OK)

@@ -113,6 +113,10 @@ struct quire {
     struct tx_waiter *writer_first; /* the queue; under writer_lock */
     struct tx_waiter *writer_last;
     bool writer_active; /* it is somebody's turn; under writer_lock */
+    bool may_spin;      /* there is more than one processor; immutable */
+    uint64_t turn_from; /* ns: when it began; the writer's */
+    uint64_t turn_ns;   /* what a turn takes, a moving average; under
+                           writer_lock */
     /* Which thread last used the write transaction; atomic */
     _Atomic uintptr_t writer_thread;
 
@@ -132,8 +136,10 @@ struct quire {
 struct tx_waiter {
     struct tx_waiter *next; /* under writer_lock */
     pthread_cond_t cond;
-    uintptr_t thread; /* immutable */
-    bool granted;     /* it is its turn; under writer_lock */
+    uintptr_t thread;     /* immutable */
+    bool asleep;          /* it waits for `cond`; under writer_lock */
+    _Atomic bool granted; /* it is its turn; written under writer_lock, when
+                             nothing else here is needed any more */
 };
 
 struct quire_tree {

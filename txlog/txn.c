@@ -7,9 +7,17 @@
  * sequence lock, so starting one waits for no commit.
  *
  * Writers queue: a list of waiting threads, first come, first served, each with
- * a condition variable of its own, so that giving the turn wakes one. The turn
- * is not a mutex, since it may be given up by another thread than the one that
- * took it, and since a thread may stop waiting. A write transaction begins on
+ * a condition variable of its own, so that giving the turn wakes one. Waking a
+ * thread takes longer than a short transaction; so while turns are short, the
+ * next in the queue does not sleep, and who gives the turn to it wakes the one
+ * behind, which is then the next:
+ *
+ *     asleep --- is the next, turns are short ---> spins --- turn ---> writes
+ *        |  ^--------------- no turn in time --------+                    ^
+ *        +--------------------- turn: woken ------------------------------+
+ *
+ * The turn is not a mutex, since it may be given up by another thread than the
+ * one that took it, and since a thread may stop waiting. A write transaction begins on
  * the newest revision that has been written, which may not be published yet
  * (commit.c).
  */
@@ -105,13 +113,56 @@ static void waiter_drop(struct quire *db, const struct tx_waiter *w)
         db->writer_last = before;
 }
 
-/* Wait for the turn at the end of the queue. Under writer_lock. */
+/* No thread spins longer for its turn: some wake-ups of a sleeping one. */
+#define TX_SPIN_NS_MAX ((uint64_t)100000)
+
+/* How long the next in the queue may spin: twice what turns take, so that it
+ * most often sees the end of the one in progress. 0: it sleeps. Under
+ * writer_lock. */
+static uint64_t spin_ns(const struct quire *db)
+{
+    uint64_t ns = 2 * db->turn_ns;
+
+    return db->may_spin && ns <= TX_SPIN_NS_MAX ? ns : 0;
+}
+
+static bool waiter_granted(const struct tx_waiter *w)
+{
+    /* acquire: pairs with the release in writer_leave() */
+    return atomic_load_explicit(&w->granted, memory_order_acquire);
+}
+
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Look for the turn without sleeping. Not under writer_lock. */
+static bool waiter_spin(const struct tx_waiter *w, uint64_t ns)
+{
+    uint64_t until = ra_clock_ns() + ns;
+
+    do {
+        for (unsigned i = 0; i < 64; i++) {
+            if (waiter_granted(w))
+                return true;
+            spin_pause();
+        }
+    } while (ra_clock_ns() < until);
+    return false;
+}
+
+/* Wait for the turn at the end of the queue. Called under writer_lock, which it
+ * gives up. */
 static quire_status waiter_wait(struct quire *db, uint64_t timeout_ms)
 {
     struct tx_waiter w = { .thread = thread_self() };
     bool timed = timeout_ms != TX_FOREVER;
     uint64_t until = 0;
     bool in_time = true;
+    bool spun = false;
 
     if (timed)
         until = ra_clock_ns() +
@@ -122,26 +173,43 @@ static quire_status waiter_wait(struct quire *db, uint64_t timeout_ms)
     else
         db->writer_first = &w;
     db->writer_last = &w;
-    while (!w.granted && in_time) {
+    while (!waiter_granted(&w) && in_time) {
+        uint64_t ns = db->writer_first == &w && !spun ? spin_ns(db) : 0;
+
+        if (ns != 0) {
+            spun = true;
+            ra_mutex_unlock(&db->writer_lock);
+            if (waiter_spin(&w, ns))
+                goto out;
+            ra_mutex_lock(&db->writer_lock);
+            continue; /* it may have come before the lock */
+        }
+        w.asleep = true;
         if (timed)
             in_time = ra_cond_wait_until(&w.cond, &db->writer_lock, until);
         else
             ra_cond_wait(&w.cond, &db->writer_lock);
+        w.asleep = false;
     }
     /* The turn may have come at the last moment. */
-    if (!w.granted)
+    if (!waiter_granted(&w))
         waiter_drop(db, &w);
+    ra_mutex_unlock(&db->writer_lock);
+
+out:
     pthread_cond_destroy(&w.cond);
-    return w.granted ? QUIRE_OK
-                     : ra_fail(QUIRE_TIMEOUT,
-                               "another write transaction did not end within "
-                               "%llu ms",
-                               (unsigned long long)timeout_ms);
+    return waiter_granted(&w)
+               ? QUIRE_OK
+               : ra_fail(QUIRE_TIMEOUT,
+                         "another write transaction did not end within "
+                         "%llu ms",
+                         (unsigned long long)timeout_ms);
 }
 
 static quire_status writer_enter(struct quire *db, uint64_t timeout_ms)
 {
     quire_status rc = QUIRE_OK;
+    bool wait = false;
 
     ra_mutex_lock(&db->writer_lock);
     /* relaxed: see tx_writer_touch() */
@@ -154,10 +222,15 @@ static quire_status writer_enter(struct quire *db, uint64_t timeout_ms)
     else if (timeout_ms == 0)
         rc = ra_fail(QUIRE_TIMEOUT, "a write transaction is open");
     else
+        wait = true;
+    if (wait)
         rc = waiter_wait(db, timeout_ms);
-    if (rc == QUIRE_OK)
+    else
+        ra_mutex_unlock(&db->writer_lock);
+    if (rc == QUIRE_OK) {
         tx_writer_touch(db);
-    ra_mutex_unlock(&db->writer_lock);
+        db->turn_from = ra_clock_ns();
+    }
     return rc;
 }
 
@@ -173,9 +246,11 @@ bool tx_writer_alone(struct quire *db)
 
 static void writer_leave(struct quire *db)
 {
+    uint64_t ns = ra_clock_ns() - db->turn_from;
     struct tx_waiter *w;
 
     ra_mutex_lock(&db->writer_lock);
+    db->turn_ns = (db->turn_ns * 7 + ns) / 8;
     w = db->writer_first;
     if (w != NULL) {
         db->writer_first = w->next;
@@ -184,8 +259,14 @@ static void writer_leave(struct quire *db)
         /* relaxed: see tx_writer_touch() */
         atomic_store_explicit(&db->writer_thread, w->thread,
                               memory_order_relaxed);
-        w->granted = true;
-        pthread_cond_signal(&w->cond);
+        if (w->asleep)
+            pthread_cond_signal(&w->cond);
+        /* release: pairs with the acquire in waiter_granted(); what this turn
+         * did is seen by the next. If it spins, `w` is gone from here on. */
+        atomic_store_explicit(&w->granted, true, memory_order_release);
+        w = db->writer_first;
+        if (w != NULL && w->asleep && spin_ns(db) != 0)
+            pthread_cond_signal(&w->cond); /* to spin for the turn after */
     } else {
         db->writer_active = false;
     }

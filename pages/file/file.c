@@ -288,7 +288,6 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
     ra_mutex_init(&f->lock, RA_RANK_PF_SPACE);
     ra_cond_init(&f->changed);
     ra_cond_init(&f->zero_news);
-    ra_cond_init(&f->gathered);
     rc = pf_open_os(f);
     if (rc == QUIRE_OK)
         rc = pf_open_lock(f);
@@ -331,7 +330,6 @@ void pf_file_close(struct pf_file *file)
     if (file->os.handle != NULL)
         file->os.io->close(file->os.io->ctx, file->os.handle);
     pthread_cond_destroy(&file->zero_news);
-    pthread_cond_destroy(&file->gathered);
     pthread_cond_destroy(&file->changed);
     ra_mutex_fini(&file->lock);
     ra_obj_free(sys, file);

@@ -159,9 +159,8 @@ struct pf_file {
 
     /* under lock: zero-ahead and the sync in progress */
     struct ra_mutex lock;     /* rank PF_SPACE; never held during I/O */
-    pthread_cond_t changed;   /* of anything below, for all that the next two
-                                 are not for */
-    pthread_cond_t gathered;  /* as many ask as a leader waits for, for it */
+    pthread_cond_t changed;   /* of anything below, for all that the next one is
+                                 not for */
     pthread_cond_t zero_news; /* zero_wanted or zero_stop, for it */
     struct pf_span zero_span; /* the span that the log is in */
     uint64_t zero_from;       /* bytes: the thread may write from here on, to
@@ -175,8 +174,9 @@ struct pf_file {
     bool zero_wanted;         /* the thread has something to do */
     bool zero_stop;           /* it shall end */
     /* under lock: syncs (sync.c) */
-    bool syncing;         /* one runs, or is about to: one at a time (PF-5) */
-    bool sync_gathering;  /* its leader waits for more commits to join */
+    bool syncing;         /* one runs: one at a time (PF-5) */
+    bool sync_gathering;  /* somebody would lead one, and waits for more to ask
+                             first */
     uint64_t sync_begun;  /* number of the newest one, from 1 on */
     uint64_t sync_done;   /* number of the newest one that succeeded */
     struct pf_ask *asks;  /* threads in pf_sync_to() that are not answered */

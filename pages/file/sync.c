@@ -17,16 +17,17 @@
  * revision, by whichever sync. Whoever finds none running leads the next one,
  * the others wait for its end:
  *
- *     idle --- somebody asks: leads ---> gathering ---> running --- ok ---> idle
- *                                                           --- error --> poisoned
+ *     idle --- somebody asks ---> gathering --- time, all ---> running --- ok ---> idle
+ *                                                                 --- error --> poisoned
  *
  * Gathering. While a sync runs, other threads write their commits, and one of
  * them leads the next sync the moment this one ends. At this moment those that
  * it has answered are about to write theirs: waiting for them for a fraction of
- * a sync's time lets all share one. So a leader waits until as many ask as did
- * when the last sync ended (answered by it or not), but at most a half of
- * what a sync takes on average. A thread alone never waits; one that does not
- * come back is waited for once.
+ * a sync's time lets all share one. So who would lead waits until as many ask as
+ * did when the last sync ended (answered by it or not), but at most a half of
+ * what a sync takes on average; and the one that makes them complete leads, since
+ * it is awake. A thread alone never waits; one that does not come back is
+ * waited for once.
  */
 #include "pages/file/pf_impl.h"
 
@@ -67,20 +68,28 @@ quire_rev pf_file_durable(const struct pf_file *file)
     return atomic_load_explicit(&file->durable, memory_order_acquire);
 }
 
-/* Wait for those who are likely to ask soon. Under the lock. */
-static void pf_sync_gather(struct pf_file *file)
+/* Have as many asked as are likely to? Under the lock. */
+static bool pf_sync_complete(const struct pf_file *file)
+{
+    return file->nasks >= file->sync_expect;
+}
+
+/* Wait for those who are likely to ask soon. false: one of them began a sync
+ * meanwhile. Under the lock. */
+static bool pf_sync_gather(struct pf_file *file)
 {
     uint64_t limit = ra_min_u64(file->sync_ns / 2, PF_GATHER_NS_MAX);
+    uint64_t begun = file->sync_begun;
     uint64_t until;
 
-    if (file->nasks >= file->sync_expect || limit == 0)
-        return;
+    if (pf_sync_complete(file) || limit == 0)
+        return true;
     until = ra_clock_ns() + limit;
     file->sync_gathering = true;
-    while (file->nasks < file->sync_expect &&
-           ra_cond_wait_until(&file->gathered, &file->lock, until))
+    while (file->sync_begun == begun && !pf_sync_complete(file) &&
+           ra_cond_wait_until(&file->changed, &file->lock, until))
         ;
-    file->sync_gathering = false;
+    return file->sync_begun == begun;
 }
 
 /* Take `ask` from the list, if it is still there. Under the lock. */
@@ -126,8 +135,9 @@ static quire_status pf_sync_os(const struct pf_file *file)
     return rc;
 }
 
-/* Run a sync and tell everybody. Called and returns with the lock held, which
- * is given up meanwhile. A failure poisons the file; false: the calling thread's
+/* Run a sync, unless somebody else does while others are waited for, and tell
+ * everybody. Called and returns with the lock held, which is given up meanwhile.
+ * A failure poisons the file; false: the calling thread's
  * detail has its words. */
 static bool pf_sync_lead(struct pf_file *file, bool gather)
 {
@@ -137,9 +147,10 @@ static bool pf_sync_lead(struct pf_file *file, bool gather)
     bool poisoned;
     bool ok = false;
 
+    if (gather && !pf_sync_gather(file))
+        return true;
     file->syncing = true;
-    if (gather)
-        pf_sync_gather(file);
+    file->sync_gathering = false;
     number = ++file->sync_begun;
     target = file->written;
     ra_mutex_unlock(&file->lock);
@@ -189,7 +200,7 @@ quire_status pf_sync(struct pf_file *file)
     ra_mutex_lock(&file->lock);
     want = file->sync_begun + 1;
     while (file->sync_done < want && !pf_file_poisoned(file)) {
-        if (file->syncing)
+        if (file->syncing || file->sync_gathering)
             ra_cond_wait(&file->changed, &file->lock);
         else
             told = !pf_sync_lead(file, false);
@@ -214,10 +225,8 @@ quire_status pf_sync_to(struct pf_file *file, quire_rev rev)
     file->asks = &ask;
     file->nasks++;
     pf_zero_ask(file);
-    if (file->sync_gathering && file->nasks >= file->sync_expect)
-        pthread_cond_signal(&file->gathered);
     while (pf_file_durable(file) < rev && !pf_file_poisoned(file)) {
-        if (file->syncing)
+        if (file->syncing || (file->sync_gathering && !pf_sync_complete(file)))
             ra_cond_wait(&file->changed, &file->lock);
         else
             told = !pf_sync_lead(file, true);
