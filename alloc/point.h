@@ -80,6 +80,8 @@
     X(PF_FILE_DIRECT, "pages/file/direct", IO) \
     X(PF_FILE_PAST, "pages/file/past", NOTHING) \
     X(PF_PAST_LOCK, "pages/past/lock", NOTHING) \
+    X(PF_AIO_QUEUE, "pages/aio/queue", NOTHING) \
+    X(PF_AIO_SUBMIT, "pages/aio/submit", NOTHING) \
     X(PF_RECORD_SEGMENT, "pages/record/segment", MEMORY) \
     X(PF_RECOVER_SEGMENTS, "pages/recover/segments", MEMORY) \
     X(PF_OUT_TABLE, "pages/out/table", MEMORY) \

@@ -2,12 +2,16 @@
  * Creating and opening: what is refused and with which words, who may have a
  * store open, what is left behind by a failure.
  */
+#include "tests/lib_point.h"
 #include "tests/lib_rig.h"
 #include "tests/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A rig's store with `n` commits, closed; its bytes are the disk's. */
@@ -409,6 +413,83 @@ static void test_system_reads_once_and_ahead(void **state)
     CHECK_EQ(rmdir(dir), 0);
 }
 
+/* A thread that syncs a file of its own. */
+struct syncer {
+    pthread_t thread;
+    const char *path;
+    unsigned nsyncs;
+};
+
+static void *syncer_run(void *arg)
+{
+    const struct syncer *s = arg;
+    const struct quire_io *io = quire_io_default();
+
+    for (unsigned i = 0; i < s->nsyncs; i++) {
+        const struct iovec iov = { (void *)(uintptr_t) "x", 1 };
+        struct pf_os os = { io, NULL, s->path };
+
+        CHECK_EQ(io->open(io->ctx, s->path, i == 0 ? QUIRE_IO_CREATE : 0, 0600,
+                          &os.handle),
+                 0);
+        CHECK_EQ(io->lock(io->ctx, os.handle, true), 0); /* given back */
+        CHECK_EQ(io->pwritev(io->ctx, os.handle, &iov, 1, i), 1);
+        CHECK_OK(pf_os_sync(&os, true));
+        io->close(io->ctx, os.handle);
+    }
+    return NULL;
+}
+
+/* The system's syncs for those who are alone: by more threads than there are queues for, where no queue
+ * is to be had, where the kernel refuses, in a forked child, of no file; and
+ * none holds the file, or its lock, longer than its handle. */
+static void test_system_syncs(void **state)
+{
+    static const char *const points[] = { "pages/aio/queue",
+                                          "pages/aio/submit" };
+    bool fire = point_count() > 0;
+    const struct quire_io *io = quire_io_default();
+    struct syncer s[7];
+    char dir[512];
+    char path[ARRAY_LEN(s)][600];
+    struct pf_os os = { io, NULL, path[0] };
+    int status = -1;
+    pid_t pid;
+
+    (void)state;
+    test_tmpdir(dir, sizeof(dir));
+    for (unsigned round = 0; round < 3; round++) {
+        if (round < 2 && fire)
+            point_arm("syncs of the system", point_find(points[round]), 1,
+                      true);
+        for (unsigned i = 0; i < ARRAY_LEN(s); i++) {
+            char name[32];
+
+            snprintf(name, sizeof(name), "file%u-%u", round, i);
+            test_path(path[i], sizeof(path[i]), dir, name);
+            s[i] = (struct syncer){ .path = path[i],
+                                    .nsyncs = test_rounds(40) };
+            CHECK_EQ(pthread_create(&s[i].thread, NULL, syncer_run, &s[i]), 0);
+        }
+        for (unsigned i = 0; i < ARRAY_LEN(s); i++)
+            CHECK_EQ(pthread_join(s[i].thread, NULL), 0);
+        /* Queues that an earlier test has made are not made again. */
+        if (round == 1 && fire)
+            CHECK(point_fired() > 0);
+        point_disarm();
+    }
+    CHECK_EQ(io->open(io->ctx, path[0], 0, 0, &os.handle), 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(pf_os_sync(&os, true) == QUIRE_OK ? 0 : 1);
+    CHECK(pid > 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    io->close(io->ctx, os.handle);
+    CHECK_STATUS(pf_os_sync(&os, true), QUIRE_IO);
+    test_rmtree(dir);
+}
+
 /* The same on the system's own files. */
 static void test_real_files(void **state)
 {
@@ -546,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_create_fails_at_each_call),
         cmocka_unit_test(test_full_disk_at_creation),
         cmocka_unit_test(test_new_store_is_small),
+        cmocka_unit_test(test_system_syncs), /* makes the first queue */
         cmocka_unit_test(test_system_reads_once_and_ahead),
         cmocka_unit_test(test_real_files),
         cmocka_unit_test(test_no_permission),

@@ -280,7 +280,7 @@ static quire_status pf_batch_record_first(struct pf_file *file)
     rc = pf_write_all(file, file->out + front, block, file->out_off + front,
                       false);
     if (rc == QUIRE_OK)
-        rc = pf_os_sync(&file->os);
+        rc = pf_os_sync(&file->os, false);
     return rc == QUIRE_OK ? pf_out_flush(file) : rc;
 }
 

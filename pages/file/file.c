@@ -108,7 +108,7 @@ static quire_status pf_create_fill(const struct pf_env *env,
     rc = pf_os_write(os, NULL, seg, nbytes, 0);
     ra_seg_free(env->pool, seg);
     if (rc == QUIRE_OK)
-        rc = pf_os_sync(os);
+        rc = pf_os_sync(os, false);
     return rc;
 }
 

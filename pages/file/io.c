@@ -118,6 +118,12 @@ static int pf_io_sync(void *ctx, void *file)
     return pf_io_result(fdatasync(pf_io_fd(file)));
 }
 
+bool pf_io_sync_alone(const struct pf_os *os, int *result)
+{
+    return os->io->sync == pf_io_sync &&
+           pf_aio_sync(pf_io_fd(os->handle), result);
+}
+
 static int pf_io_allocate(void *ctx, void *file, uint64_t off, uint64_t nbytes)
 {
     (void)ctx;
@@ -173,7 +179,12 @@ static int pf_io_lock(void *ctx, void *file, bool exclusive)
 
 static void pf_io_close(void *ctx, void *file)
 {
+    struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
     (void)ctx;
+    /* The kernel's thread that has just made a sync may still hold the file for
+     * a moment (aio.c), and the lock with it. */
+    (void)fcntl(pf_io_fd(file), F_OFD_SETLK, &fl);
     /* Whatever close() says, the descriptor is gone. What was to be durable
      * has been synced. */
     (void)close(pf_io_fd(file));

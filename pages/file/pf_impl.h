@@ -252,7 +252,8 @@ quire_status pf_os_write(const struct pf_os *os, struct pf_file *past,
 quire_status pf_os_zero(const struct pf_os *os, struct pf_file *past,
                         size_t nbytes, uint64_t off) QUIRE_MUST_CHECK;
 
-quire_status pf_os_sync(const struct pf_os *os) QUIRE_MUST_CHECK;
+/* `alone`: while it runs no other thread uses the store, as far as is known. */
+quire_status pf_os_sync(const struct pf_os *os, bool alone) QUIRE_MUST_CHECK;
 
 /* Read exactly `nbytes` of the store: a file that ends before is CORRUPT.
  * `once`: the system need not keep them. Counts. Any thread. */
@@ -269,6 +270,16 @@ quire_status pf_read_direct(struct pf_file *file, void *buf, size_t nbytes,
 
 /* Have a range read ahead, if the I/O table can. Any thread. */
 void pf_read_soon(const struct pf_file *file, uint64_t off, uint64_t nbytes);
+
+/* ---- io.c, aio.c: the system's own sync, for a caller who is alone ---- */
+
+/* If the table is the system's and it can be had: *result is 0 or a negative
+ * errno. false: nothing was done. */
+bool pf_io_sync_alone(const struct pf_os *os, int *result);
+
+/* fdatasync() by a thread of the kernel, and wait for it; *result is 0 or a
+ * negative errno. false: not to be had, and nothing was done. Any thread. */
+bool pf_aio_sync(int fd, int *result);
 
 /* ---- writing past the system's cache (past.c) ---- */
 

@@ -123,15 +123,15 @@ static void pf_ask_answer(struct pf_file *file, bool all, quire_rev durable)
 }
 
 /* The sync itself; the other conditions are for tests of the tests. */
-static quire_status pf_sync_os(const struct pf_file *file)
+static quire_status pf_sync_os(const struct pf_file *file, bool alone)
 {
     quire_status rc;
 
     if (ra_broken(RA_BROKEN_NO_SYNC) || ra_broken(RA_BROKEN_RECORD_FIRST))
         return QUIRE_OK;
-    rc = pf_os_sync(&file->os);
+    rc = pf_os_sync(&file->os, alone);
     if (rc != QUIRE_OK && ra_broken(RA_BROKEN_NO_POISON))
-        rc = pf_os_sync(&file->os);
+        rc = pf_os_sync(&file->os, false);
     return rc;
 }
 
@@ -145,12 +145,14 @@ static bool pf_sync_lead(struct pf_file *file, bool gather)
     uint64_t number;
     uint64_t ns;
     bool poisoned;
+    bool alone;
     bool ok = false;
 
     if (gather && !pf_sync_gather(file))
         return true;
     file->syncing = true;
     file->sync_gathering = false;
+    alone = gather && file->nasks <= 1 && file->sync_expect <= 1;
     number = ++file->sync_begun;
     target = file->written;
     ra_mutex_unlock(&file->lock);
@@ -159,7 +161,7 @@ static bool pf_sync_lead(struct pf_file *file, bool gather)
     /* The sync that was waited for may have been told of our pages. */
     poisoned = pf_file_poisoned(file);
     if (!poisoned) {
-        ok = pf_sync_os(file) == QUIRE_OK;
+        ok = pf_sync_os(file, alone) == QUIRE_OK;
         if (!ok)
             pf_poison(file, quire_error_detail()); /* PF-5: before the next */
     }

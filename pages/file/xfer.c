@@ -158,11 +158,12 @@ quire_status pf_os_zero(const struct pf_os *os, struct pf_file *past,
     return QUIRE_OK;
 }
 
-quire_status pf_os_sync(const struct pf_os *os)
+quire_status pf_os_sync(const struct pf_os *os, bool alone)
 {
     int r;
 
-    PF_RETRY(r, os->io->sync(os->io->ctx, os->handle));
+    if (!alone || !pf_io_sync_alone(os, &r) || r == -EINTR)
+        PF_RETRY(r, os->io->sync(os->io->ctx, os->handle));
     return r >= 0 ? QUIRE_OK : pf_os_fail(os, -r, "sync");
 }
 
