@@ -139,32 +139,226 @@ enum pg_entry pg_image_whole(const struct pg_image *img, unsigned i,
     return rec.entry;
 }
 
-unsigned pg_image_records(const struct pg_image *img, unsigned from,
-                          unsigned max, struct quire_record *records,
-                          uint8_t *buf, size_t buf_bytes)
+/* ---- asking memory for what a cursor comes to ---- */
+
+#define FETCH_LINE 64u
+#define FETCH_SLOTS 12u /* records of a settled leaf that are asked for ahead */
+
+/*
+ * The lines of a leaf's records in the order in which a cursor comes to them,
+ * and behind `edge`, where they end, those of the next leaf.
+ */
+struct lines {
+    uintptr_t at;   /* asked for next; going backwards, the last byte of it */
+    uintptr_t edge; /* going backwards, the first byte */
+    uintptr_t over; /* from there to the next leaf's first records */
+    bool next;      /* there is one */
+};
+
+static inline __attribute__((always_inline)) struct lines lines_of(
+    const struct pg_fetch *f, const struct pg_image *img,
+    const struct pg_image *next, bool forward)
+{
+    uintptr_t begin = (uintptr_t)img + img->recs_off;
+    uintptr_t end = (uintptr_t)img + img->used;
+    uintptr_t diff = (uintptr_t)next - (uintptr_t)img;
+    struct lines l = { .next = next != NULL };
+
+    if (forward) {
+        l.at = begin + f->asked;
+        l.edge = end;
+        l.over = diff - (end - begin);
+    } else {
+        l.at = end - 1 - f->asked;
+        l.edge = begin;
+        l.over = diff + (end - begin);
+    }
+    return l;
+}
+
+static inline __attribute__((always_inline)) uint32_t lines_asked(
+    const struct lines *l, const struct pg_image *img, bool forward)
+{
+    return forward ? (uint32_t)(l->at - (uintptr_t)img) - img->recs_off
+                   : (uint32_t)((uintptr_t)img + img->used - 1 - l->at);
+}
+
+/* Ask for all lines up to the address `to`. */
+static inline __attribute__((always_inline)) void lines_ask(struct lines *l,
+                                                            uintptr_t to,
+                                                            bool forward)
+{
+    while (forward ? l->at < to : l->at > to) {
+        uintptr_t p = l->at;
+
+        if (forward ? p >= l->edge : p < l->edge) {
+            if (!l->next)
+                return;
+            p += l->over;
+        }
+        __builtin_prefetch((const void *)p);
+        l->at += forward ? FETCH_LINE : -(uintptr_t)FETCH_LINE;
+    }
+}
+
+/* How far to be ahead in this leaf: not beyond the end of the next. */
+static inline uint32_t fetch_dist(const struct pg_fetch *f,
+                                  const struct pg_image *img)
+{
+    uint32_t len = img->used - img->recs_off;
+
+    return f->dist < len ? f->dist : len;
+}
+
+/* The record of slot `i`, if there is one, as one of average size. */
+static inline __attribute__((always_inline)) void fetch_slot(
+    const struct pg_image *img, unsigned i)
+{
+    const char *p;
+    uint32_t size;
+
+    if (i >= img->n) /* below 0, too */
+        return;
+    p = (const char *)pg_rec_at(img, i);
+    size = (img->used - img->recs_off) / img->n;
+    for (uint32_t at = 0; at < size && at < 4 * FETCH_LINE; at += FETCH_LINE)
+        __builtin_prefetch(p + at);
+    __builtin_prefetch(p + size - 1);
+}
+
+void pg_fetch_begin(struct pg_fetch *f, const struct pg_image *img, unsigned i,
+                    bool forward)
+{
+    struct lines l;
+    uint32_t off;
+
+    memset(f, 0, sizeof(*f));
+    f->forward = forward;
+    f->dist = PG_FETCH_FIRST;
+    if (i >= img->n)
+        return;
+    if (pg_is_settled(img)) {
+        for (unsigned k = 0; k < FETCH_SLOTS; k++)
+            fetch_slot(img, forward ? i + k : i - k);
+        return;
+    }
+    off = (uint32_t)pg_slots(img)[i] * PG_REC_ALIGN;
+    f->asked = forward ? off - img->recs_off : img->used - off;
+    l = lines_of(f, img, NULL, forward);
+    if (forward)
+        lines_ask(&l, l.at + fetch_dist(f, img), true);
+    else
+        lines_ask(&l, l.at - fetch_dist(f, img), false);
+    f->asked = lines_asked(&l, img, forward);
+}
+
+void pg_fetch_turn(struct pg_fetch *f, const struct pg_image *from,
+                   const struct pg_image *to)
+{
+    uint32_t len = from->used - from->recs_off;
+
+    f->head = false;
+    if (pg_is_settled(from)) {
+        f->whole = f->asked >= from->used / 2;
+        f->asked = f->whole && !pg_is_settled(to) ? to->used - to->recs_off : 0;
+    } else {
+        f->whole = false;
+        f->asked = f->asked > len && !pg_is_settled(to) ? f->asked - len : 0;
+    }
+}
+
+/* Half of the leaf is done: the header of the next one, its fences and slots. */
+static inline void fetch_head(struct pg_fetch *f, const struct pg_image *img,
+                              const struct pg_image *next, unsigned i)
+{
+    if (QUIRE_LIKELY(f->head || next == NULL ||
+                     (i >= img->n / 2) != f->forward))
+        return;
+    f->head = true;
+    pg_image_prefetch(next);
+}
+
+static void fetch_settled(struct pg_fetch *f, const struct pg_image *img,
+                          const struct pg_image *next, unsigned i)
+{
+    uint32_t to = f->asked + img->used / img->n + 8; /* a bit more than due */
+
+    if (!f->whole)
+        fetch_slot(img, f->forward ? i + FETCH_SLOTS : i - FETCH_SLOTS);
+    if (f->dist < PG_FETCH_MAX)
+        f->dist += PG_FETCH_GROWS;
+    else if (next != NULL)
+        for (; f->asked < to && f->asked < img->used; f->asked += FETCH_LINE)
+            __builtin_prefetch((const char *)next + f->asked);
+}
+
+static inline __attribute__((always_inline)) void fetch_sorted(
+    struct pg_fetch *f, const struct pg_image *img, const struct pg_image *next,
+    unsigned i, bool forward)
+{
+    uintptr_t p = (uintptr_t)pg_rec_at(img, i);
+    struct lines l = lines_of(f, img, next, forward);
+
+    lines_ask(&l, forward ? p + fetch_dist(f, img) : p - fetch_dist(f, img),
+              forward);
+    f->asked = lines_asked(&l, img, forward);
+    f->dist += f->dist < PG_FETCH_MAX ? PG_FETCH_GROWS : 0;
+}
+
+void pg_fetch_step(struct pg_fetch *f, const struct pg_image *img,
+                   const struct pg_image *next, unsigned i)
+{
+    fetch_head(f, img, next, i);
+    if (pg_is_settled(img))
+        fetch_settled(f, img, next, i);
+    else if (f->forward)
+        fetch_sorted(f, img, next, i, true);
+    else
+        fetch_sorted(f, img, next, i, false);
+}
+
+/* ---- records ---- */
+
+#define BRIEF 16u /* bytes of keys' parts that are copied at once */
+
+static inline __attribute__((always_inline)) unsigned take_records(
+    const struct pg_image *img, unsigned from, unsigned max,
+    struct quire_record *records, uint8_t *buf, size_t buf_bytes,
+    struct pg_fetch *f, const struct pg_image *next, bool settled, bool forward)
 {
     const uint8_t *prefix = pg_at(img, img->lower_off);
     size_t prefix_len = img->prefix_len;
-    const uint8_t *p;
+    const uint8_t *p = pg_rec_at(img, from);
+    const uint8_t *end = pg_at(img, img->used);
+    struct lines l = lines_of(f, img, next, forward);
+    uint32_t dist = fetch_dist(f, img);
+    uint32_t dist_max = (uint32_t)ra_min_u64(PG_FETCH_MAX,
+                                             img->used - img->recs_off);
+    uint8_t brief[BRIEF] = { 0 };
     struct pg_rec rec;
     unsigned n = 0;
 
-    QUIRE_ASSERT(!pg_is_work(img) && from < img->n);
-    max = (unsigned)ra_min_u64(max, img->n - from);
-    p = pg_rec_at(img, from);
-    for (; n < max; n++, p += rec.size) {
+    if (prefix_len <= BRIEF)
+        pg_copy_short(brief, prefix, prefix_len);
+    for (; n < max; n++) {
         struct quire_record *r = &records[n];
+        unsigned i = forward ? from + n : from - n;
 
         /* records follow one another in key order (PG-8), but for PG-17 */
-        if (QUIRE_UNLIKELY(pg_is_settled(img)))
-            p = pg_rec_at(img, from + n);
-
-        /* A page of the system's ends the processor's own reading ahead. */
-        __builtin_prefetch(p + 1024);
-        __builtin_prefetch(p + 1088);
+        if (settled || !forward)
+            p = pg_rec_at(img, i);
         pg_rec_read_bare(p, &rec);
+        if (settled)
+            fetch_settled(f, img, next, i);
+        else
+            lines_ask(&l,
+                      forward ? (uintptr_t)p + rec.size + dist
+                              : (uintptr_t)p - dist,
+                      forward);
+        dist += dist < dist_max ? PG_FETCH_GROWS : 0;
         if (QUIRE_UNLIKELY(rec.entry != PG_ENTRY_PLAIN))
             break;
+        p += rec.size;
         r->val.data = rec.val;
         r->val.size = rec.val_len;
         r->key.data = rec.suffix;
@@ -174,12 +368,47 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
         r->key.size += prefix_len;
         if (r->key.size > buf_bytes)
             break;
-        pg_copy_short(buf, prefix, prefix_len);
-        pg_copy_short(buf + prefix_len, rec.suffix, rec.suffix_len);
+        if (QUIRE_LIKELY(prefix_len <= BRIEF && rec.suffix_len <= BRIEF &&
+                         (size_t)(end - rec.suffix) >= BRIEF &&
+                         buf_bytes >= 2 * BRIEF)) {
+            /* more than there is, without asking how much */
+            memcpy(buf, brief, BRIEF);
+            memcpy(buf + prefix_len, rec.suffix, BRIEF);
+        } else {
+            pg_copy_short(buf, prefix, prefix_len);
+            pg_copy_short(buf + prefix_len, rec.suffix, rec.suffix_len);
+        }
         r->key.data = buf;
         buf += r->key.size;
         buf_bytes -= r->key.size;
     }
+    if (!settled) {
+        f->asked = lines_asked(&l, img, forward);
+        f->dist = (uint32_t)ra_min_u64(PG_FETCH_MAX,
+                                       f->dist + n * PG_FETCH_GROWS);
+    }
+    return n;
+}
+
+unsigned pg_image_records(const struct pg_image *img, unsigned from,
+                          unsigned max, struct quire_record *records,
+                          uint8_t *buf, size_t buf_bytes, struct pg_fetch *f,
+                          const struct pg_image *next)
+{
+    unsigned n;
+
+    QUIRE_ASSERT(!pg_is_work(img) && from < img->n);
+    max = (unsigned)ra_min_u64(max, f->forward ? img->n - from : from + 1);
+    if (pg_is_settled(img))
+        n = take_records(img, from, max, records, buf, buf_bytes, f, next, true,
+                         f->forward);
+    else if (f->forward)
+        n = take_records(img, from, max, records, buf, buf_bytes, f, next,
+                         false, true);
+    else
+        n = take_records(img, from, max, records, buf, buf_bytes, f, next,
+                         false, false);
+    fetch_head(f, img, next, f->forward ? from + n : from - n);
     return n;
 }
 
@@ -275,8 +504,9 @@ static __attribute__((noinline)) unsigned seek_equal(const struct pg_image *img,
     return lo;
 }
 
-static inline unsigned image_seek(const struct pg_image *img, const void *key,
-                                  size_t len, bool *found)
+static inline __attribute__((always_inline)) unsigned image_seek(
+    const struct pg_image *img, const void *key, size_t len, bool *found,
+    struct pg_fetch *f, bool forward)
 {
     const uint32_t *heads = pg_heads(img);
     const uint8_t *suffix = key;
@@ -305,6 +535,8 @@ static inline unsigned image_seek(const struct pg_image *img, const void *key,
     lo = pg_simd_now()->seek(heads, img->n, head);
     if (QUIRE_UNLIKELY(lo == 1) && seek_first(img, suffix, len, found))
         return 0;
+    if (f != NULL) /* while the record is waited for, those behind it come */
+        pg_fetch_begin(f, img, lo, forward);
     if (lo == img->n || heads[lo] != head)
         return lo;
     return seek_equal(img, lo, head, suffix, len, found);
@@ -313,7 +545,15 @@ static inline unsigned image_seek(const struct pg_image *img, const void *key,
 unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
                        bool *found)
 {
-    return image_seek(img, key, len, found);
+    return image_seek(img, key, len, found, NULL, false);
+}
+
+unsigned pg_image_seek_from(const struct pg_image *img, const void *key,
+                            size_t len, bool *found, struct pg_fetch *f,
+                            bool forward)
+{
+    pg_fetch_begin(f, img, img->n, forward); /* lest the key be outside */
+    return image_seek(img, key, len, found, f, forward);
 }
 
 /* Ask for the records of the slots `from` + i, for each bit i: their first
@@ -425,7 +665,7 @@ unsigned pg_image_child(const struct pg_image *img, const void *key, size_t len,
                         bool below)
 {
     bool found;
-    unsigned i = image_seek(img, key, len, &found);
+    unsigned i = image_seek(img, key, len, &found, NULL, false);
 
     QUIRE_ASSERT(img->kind == PG_INNER && img->n > 0);
     if (i > 0 && (below || !found))

@@ -269,28 +269,56 @@ enum pg_entry pg_image_whole(const struct pg_image *img, unsigned i,
                              uint8_t *buf, bool prefixed, struct quire_val *key,
                              struct quire_val *val);
 
-/* Ask for the record of slot `i` < img->n and what lies behind it, as far as
- * one of some hundred bytes reaches. (Always inline: compilers drop calls of
- * functions that do nothing but prefetch.) */
-static inline __attribute__((always_inline)) void pg_image_prefetch_record(
-    const struct pg_image *img, unsigned i)
-{
-    const uint16_t *slots = (const uint16_t *)(const void *)((const char *)img +
-                                                             img->slots_off);
-    const char *p = (const char *)img + (size_t)slots[i] * PG_REC_UNIT;
+/*
+ * What a cursor has asked memory for, so that records are there when it comes
+ * to them: what lies `dist` bytes ahead, and behind the last record of its leaf
+ * the first ones of the next.
+ *
+ * Where records lie in the order of their keys (PG-8), that is a line or two for
+ * each record. A settled leaf (PG-17) has them in any order: while a cursor goes
+ * through it the next one is asked for as a whole, as it lies in memory; and a
+ * leaf for which that was not done, record by record.
+ */
+struct pg_fetch {
+    uint32_t asked; /* bytes, from where the cursor enters the records; while it
+                       is in a settled leaf: of the next, from its beginning */
+    uint32_t dist;  /* grows from PG_FETCH_FIRST to PG_FETCH_MAX, lest a short
+                       range ask for much that it does not want */
+    bool forward;   /* where it goes */
+    bool head;      /* the next leaf's first lines have been asked for */
+    bool whole;     /* it is in a settled leaf that was asked for as a whole */
+};
 
-    __builtin_prefetch(p);
-    __builtin_prefetch(p + 64);
-}
+#define PG_FETCH_FIRST 1024u
+#define PG_FETCH_GROWS 256u
+#define PG_FETCH_MAX \
+    4096u /* what a scan does while memory answers; a page of
+                              the system's, at whose end the processor's own
+                              reading ahead ends */
+
+/* A cursor that will go on `forward` or not has come to slot `i`, not from a
+ * neighbour. */
+void pg_fetch_begin(struct pg_fetch *f, const struct pg_image *img, unsigned i,
+                    bool forward);
+
+/* It has come from the leaf `from` to its neighbour `to`. */
+void pg_fetch_turn(struct pg_fetch *f, const struct pg_image *from,
+                   const struct pg_image *to);
+
+/* It is at slot `i` of `img`. `next` is where the neighbour was last seen; that
+ * it is like `img` is a guess, too. NULL: not known. */
+void pg_fetch_step(struct pg_fetch *f, const struct pg_image *img,
+                   const struct pg_image *next, unsigned i);
 
 /*
- * Up to `max` records of a committed leaf from slot `from` on, those before the
- * first that is not PLAIN. Keys are put together in `buf` where the page has a
- * prefix, as many as fit. Returns how many.
+ * Up to `max` records of a committed leaf from slot `from` on, as *f goes, those
+ * before the first that is not PLAIN. Keys are put together in `buf` where the
+ * page has a prefix, as many as fit. Returns how many. `next` as above.
  */
 unsigned pg_image_records(const struct pg_image *img, unsigned from,
                           unsigned max, struct quire_record *records,
-                          uint8_t *buf, size_t buf_bytes);
+                          uint8_t *buf, size_t buf_bytes, struct pg_fetch *f,
+                          const struct pg_image *next);
 
 /*
  * The first slot whose key is >= `key` (img->n if none); *found says whether it
@@ -298,6 +326,11 @@ unsigned pg_image_records(const struct pg_image *img, unsigned from,
  */
 unsigned pg_image_seek(const struct pg_image *img, const void *key, size_t len,
                        bool *found);
+
+/* The same for a cursor that will go on from there: *f begins. */
+unsigned pg_image_seek_from(const struct pg_image *img, const void *key,
+                            size_t len, bool *found, struct pg_fetch *f,
+                            bool forward);
 
 /*
  * The slot whose key is `key`, tombstones included; img->n: there is none. In
@@ -335,6 +368,18 @@ static inline __attribute__((always_inline)) void pg_image_prefetch(
      * it, less is likely to be wasted. */
     for (unsigned i = 0; i < 9; i++)
         __builtin_prefetch(p + 64 * i);
+}
+
+/* The same of pg_image_seek(): header and fences, and behind the fingerprints
+ * slots and heads. */
+static inline __attribute__((always_inline)) void pg_image_prefetch_seek(
+    const struct pg_image *img)
+{
+    const char *p = (const char *)img;
+
+    for (unsigned i = 0; i < 18; i++)
+        if (i != 3)
+            __builtin_prefetch(p + 64 * i);
 }
 
 /* Inner pages: the slot of the child that holds `key`, which is not below the

@@ -458,8 +458,12 @@ static void look_scan(const struct pg_image *img)
     unsigned i = 0;
 
     while (!pg_is_work(img) && img->kind == PG_LEAF && i < img->n) {
-        unsigned n = pg_image_records(img, i, ARRAY_LEN(out), out, buf,
-                                      sizeof(buf));
+        struct pg_fetch fetch;
+        unsigned n;
+
+        pg_fetch_begin(&fetch, img, i, true);
+        n = pg_image_records(img, i, ARRAY_LEN(out), out, buf, sizeof(buf),
+                             &fetch, NULL);
 
         FUZZ_MUST(n <= ARRAY_LEN(out) && n <= img->n - i);
         for (unsigned k = 0; k < n; k++)

@@ -7,6 +7,8 @@
  */
 #include "tests/lib_page.h"
 
+#include <stdlib.h>
+
 #include "tests/test.h"
 
 #define NUL10 "\0\0\0\0\0\0\0\0\0\0"
@@ -203,6 +205,55 @@ uint64_t page_model_count(const struct page_model *m, enum pg_kind kind)
     return sum;
 }
 
+/* Many records at a time are the ones that single reading finds, in both
+ * directions, wherever the next leaf is thought to be; keys stay in their
+ * buffer, of which few, some or all have room. */
+static void check_records(const struct pg_image *img)
+{
+    static const size_t rooms[] = { PAGE_KEY_MAX, PAGE_KEY_MAX + 31, 40000 };
+    struct quire_record recs[40];
+    unsigned seen, n;
+
+    for (unsigned k = 0; k < 2 * ARRAY_LEN(rooms); k++) {
+        size_t room = rooms[k / 2];
+        uint8_t *buf = malloc(room + 1);
+        bool forward = k % 2 == 0;
+        struct pg_fetch fetch;
+
+        CHECK(buf != NULL);
+        buf[room] = 0xa5;
+        pg_fetch_begin(&fetch, img, forward ? 0 : img->n - 1, forward);
+        for (seen = 0; seen < img->n; seen += n) {
+            unsigned from = forward ? seen : img->n - 1 - seen;
+            struct quire_val val;
+            unsigned i = from;
+
+            n = pg_image_records(img, from,
+                                 1 + (seen * 7 + k) % ARRAY_LEN(recs), recs,
+                                 buf, room, &fetch, k % 3 == 0 ? NULL : img);
+            CHECK(n <= img->n - seen);
+            for (unsigned r = 0; r < n; r++, i += forward ? 1u : -1u) {
+                CHECK_EQ(pg_image_value(img, i, &val), PG_ENTRY_PLAIN);
+                CHECK_EQ(recs[r].val.size, val.size);
+                CHECK(recs[r].val.data == val.data);
+                CHECK_EQ(pg_image_key_cmp(img, i, recs[r].key.data,
+                                          recs[r].key.size),
+                         0);
+            }
+            if (n == 0) {
+                CHECK(pg_image_value(img, i, &val) != PG_ENTRY_PLAIN);
+                n = 1;
+            }
+            if (seen % 3 == 0)
+                pg_fetch_step(&fetch, img, NULL, from);
+        }
+        pg_fetch_turn(&fetch, img, img);
+        CHECK_EQ(fetch.forward, forward);
+        CHECK_EQ(buf[room], 0xa5);
+        free(buf);
+    }
+}
+
 void page_check(const struct pg_image *img, const struct page_model *m)
 {
     bool padded = (img->flags & (PG_IMAGE_WORK | PG_IMAGE_SETTLED)) != 0 &&
@@ -210,6 +261,8 @@ void page_check(const struct pg_image *img, const struct page_model *m)
     size_t at = 0;
 
     CHECK(pg_check_image(img));
+    if (img->kind == PG_LEAF && (img->flags & PG_IMAGE_WORK) == 0)
+        check_records(img);
     for (unsigned i = 0; i < img->n; i++) {
         uint8_t key[PAGE_KEY_MAX];
         struct quire_val val;

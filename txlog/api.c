@@ -1172,6 +1172,18 @@ quire_status quire_del_range(struct quire_txn *txn, struct quire_tree *tree,
 
 /* ---- cursors ---- */
 
+/* *to = *from, by halves: they have just been stored, and a load of both at once,
+ * into which compilers make an assignment, waits until the cache has them. */
+static inline void val_give(struct quire_val *to, const struct quire_val *from)
+{
+    const void *data = from->data;
+    size_t size = from->size;
+
+    __asm__("" : "+r"(data), "+r"(size));
+    to->data = data;
+    to->size = size;
+}
+
 static __attribute__((noinline)) quire_status cursor_check_all(
     struct quire_cursor *cur)
 {
@@ -1288,7 +1300,7 @@ quire_status quire_cursor_get(struct quire_cursor *cur, struct quire_val *key,
     if (rc != QUIRE_OK || val == NULL)
         return rc;
     if (QUIRE_LIKELY(entry == PG_ENTRY_PLAIN)) {
-        *val = v;
+        val_give(val, &v);
         return QUIRE_OK;
     }
     rc = tx_value_hold(cur->txn, &cur->tree->tree, entry, &v, &cur->held);
@@ -1317,7 +1329,7 @@ quire_status quire_cursor_next_many(struct quire_cursor *cur,
                        "records, %zu bytes of keys; at least 1 and %zu",
                        cap, buf_bytes,
                        pg_key_max(cur->txn->db->env.page_bytes));
-    *n = tr_cursor_records(&cur->cur, true, records, cap, buf, buf_bytes);
+    *n = tr_cursor_records(&cur->cur, true, true, records, cap, buf, buf_bytes);
     if (QUIRE_LIKELY(*n > 0))
         return QUIRE_OK;
     tr_cursor_save(&cur->cur, &before, buf);
@@ -1326,7 +1338,8 @@ quire_status quire_cursor_next_many(struct quire_cursor *cur,
         tr_cursor_forget(&before);
         return rc;
     }
-    *n = tr_cursor_records(&cur->cur, false, records, cap, buf, buf_bytes);
+    *n = tr_cursor_records(&cur->cur, false, true, records, cap, buf,
+                           buf_bytes);
     if (*n > 0) {
         tr_cursor_forget(&before);
         return QUIRE_OK;

@@ -15,10 +15,6 @@
 
 #include "txlog/tree/tr.h"
 
-/* Records by which a cursor that steps is ahead with asking for them, and at
- * which before the end of a leaf it asks for the next one. */
-#define CURSOR_AHEAD 10u
-
 void tr_cursor_init(struct tr_cursor *cur, struct tr_tree *tree,
                     uint8_t *key_buf)
 {
@@ -113,6 +109,11 @@ static quire_status cursor_turn(struct tr_cursor *cur, bool forward)
     if (cur->tree->log == NULL)
         tr_ahead_turn(&cur->ahead, cur->tree, &fence, forward,
                       cur->tree->nslow != nslow);
+    if (cur->fetch.forward == forward)
+        pg_fetch_turn(&cur->fetch, cur->leaf.img, next.img);
+    else
+        pg_fetch_begin(&cur->fetch, next.img, forward ? 0 : next.img->n - 1,
+                       forward);
     tr_leaf_release(cur->tree->env, &cur->leaf);
     cur->leaf = next;
     cur->prefixed = false;
@@ -160,6 +161,8 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
 {
     static const struct quire_val empty = { "", 0 };
     enum tr_where where = how == QUIRE_SEEK_LAST ? TR_LAST : TR_AT;
+    bool forward = how != QUIRE_SEEK_LAST && how != QUIRE_SEEK_LE &&
+                   how != QUIRE_SEEK_LT;
     struct tr_leaf before = cur->leaf; /* `key` may lie in it */
     struct quire_val fence;
     quire_status rc;
@@ -175,7 +178,10 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
     rc = tr_leaf_find(cur->tree, where, key->data, key->size, &cur->leaf,
                       &cur->beside);
     if (rc == QUIRE_OK && how != QUIRE_SEEK_LAST)
-        cur->slot = pg_image_seek(cur->leaf.img, key->data, key->size, &found);
+        cur->slot = pg_image_seek_from(cur->leaf.img, key->data, key->size,
+                                       &found, &cur->fetch, forward);
+    if (!forward && how != QUIRE_SEEK_LAST)
+        cur->beside = NULL; /* it is the other one */
     tr_leaf_release(cur->tree->env, &before);
     if (rc != QUIRE_OK)
         return rc;
@@ -190,6 +196,7 @@ quire_status tr_cursor_seek(struct tr_cursor *cur, quire_seek how,
     }
     if (how == QUIRE_SEEK_LAST) {
         cur->slot = cur->leaf.img->n;
+        pg_fetch_begin(&cur->fetch, cur->leaf.img, cur->slot - 1, false);
         return cursor_settle(cur, false);
     }
     if (found && !slot_is_live(cur->leaf.img, cur->slot) &&
@@ -229,8 +236,8 @@ static quire_status cursor_refresh(struct tr_cursor *cur)
                       &cur->beside);
     if (rc != QUIRE_OK)
         return rc;
-    cur->slot = pg_image_seek(cur->leaf.img, cur->key_buf, cur->key_len,
-                              &found);
+    cur->slot = pg_image_seek_from(cur->leaf.img, cur->key_buf, cur->key_len,
+                                   &found, &cur->fetch, true);
     if (!found || !slot_is_live(cur->leaf.img, cur->slot)) {
         tr_leaf_release(cur->tree->env, &cur->leaf);
         return QUIRE_NOTFOUND;
@@ -248,23 +255,11 @@ void tr_cursor_place(struct tr_cursor *cur, const struct quire_val *key)
     cur->on = true;
 }
 
-/*
- * The end of the leaf is near, or what is left of it is about to be used: ask
- * for the next one, where it was last seen, and for `nlines` lines of its first
- * records. They lie behind the arrays, mostly about as far as here. (Going
- * backwards it is not known where the last ones are: 0.)
- */
-static inline __attribute__((always_inline)) void ahead_prefetch(
-    const struct tr_cursor *cur, unsigned nlines)
+/* It goes back: what is beside the leaf in that direction is not known. */
+static void cursor_reverse(struct tr_cursor *cur, bool forward)
 {
-    const char *p = (const char *)cur->beside;
-
-    if (p == NULL)
-        return;
-    pg_image_prefetch(cur->beside);
-    p += cur->leaf.img->recs_off;
-    for (unsigned i = 0; i < nlines; i++)
-        __builtin_prefetch(p + 64 * (size_t)i);
+    cur->beside = NULL;
+    pg_fetch_begin(&cur->fetch, cur->leaf.img, cur->slot, forward);
 }
 
 quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
@@ -279,13 +274,9 @@ quire_status tr_cursor_step(struct tr_cursor *cur, bool forward)
 
         if (QUIRE_LIKELY(left > 0)) {
             cur->slot += forward ? 1u : -1u;
-            left--;
-            if (QUIRE_LIKELY(left >= CURSOR_AHEAD))
-                pg_image_prefetch_record(img, forward
-                                                  ? cur->slot + CURSOR_AHEAD
-                                                  : cur->slot - CURSOR_AHEAD);
-            else if (left == CURSOR_AHEAD - 1)
-                ahead_prefetch(cur, forward ? 8 : 0);
+            if (QUIRE_UNLIKELY(cur->fetch.forward != forward))
+                cursor_reverse(cur, forward);
+            pg_fetch_step(&cur->fetch, img, cur->beside, cur->slot);
             return QUIRE_OK;
         }
     }
@@ -353,24 +344,25 @@ quire_status tr_cursor_label(struct tr_cursor *cur, struct quire_val *label)
     return rc;
 }
 
-unsigned tr_cursor_records(struct tr_cursor *cur, bool step,
+unsigned tr_cursor_records(struct tr_cursor *cur, bool step, bool forward,
                            struct quire_record *records, size_t cap, void *buf,
                            size_t buf_bytes)
 {
     const struct pg_image *img = cur->leaf.img;
-    unsigned from = cur->slot + step;
+    unsigned from = cur->slot;
     unsigned n;
 
+    if (step)
+        from += forward ? 1u : -1u;
     if (cur->tree->log != NULL || !cur->on || img == NULL || from >= img->n)
-        return 0;
+        return 0; /* `from` may be below 0, too */
+    if (QUIRE_UNLIKELY(cur->fetch.forward != forward))
+        cursor_reverse(cur, forward);
     n = pg_image_records(img, from, (unsigned)ra_min_u64(cap, UINT_MAX),
-                         records, buf, buf_bytes);
+                         records, buf, buf_bytes, &cur->fetch, cur->beside);
     if (n == 0)
         return 0;
-    cur->slot = from + n - 1;
-    /* while the caller looks at these records, some of the next come */
-    if (cur->slot + 1 == img->n)
-        ahead_prefetch(cur, 32);
+    cur->slot = forward ? from + (n - 1) : from - (n - 1);
     return n;
 }
 

@@ -378,6 +378,7 @@ struct tr_cursor {
     /* Where the leaf behind `leaf`, in the direction in which it was come to,
      * was last seen: only to be prefetched. */
     const struct pg_image *beside;
+    struct pg_fetch fetch; /* what was asked for */
     struct tr_ahead ahead;
     uint64_t gen;     /* log->gen when `leaf` was looked up */
     size_t key_len;   /* of key_buf; kept in write transactions */
@@ -410,9 +411,10 @@ void tr_cursor_restore(struct tr_cursor *cur, const struct tr_cursor *saved,
 void tr_cursor_forget(struct tr_cursor *saved);
 
 /* In a read transaction: take the record under the cursor, or with `step` the
- * next one, and those behind it in its leaf, as pg_image_records(). 0: there is
+ * one that comes next in this direction, and those behind it in its leaf, as
+ * pg_image_records(). 0: there is
  * none in this leaf, or it has to be got alone; the cursor has not moved. */
-unsigned tr_cursor_records(struct tr_cursor *cur, bool step,
+unsigned tr_cursor_records(struct tr_cursor *cur, bool step, bool forward,
                            struct quire_record *records, size_t cap, void *buf,
                            size_t buf_bytes);
 

@@ -176,9 +176,13 @@ static const struct pg_image *leaf_resident(struct tr_tree *tree,
         child = pg_image_child_at(img, slot);
         guess = pg_child_guess(img, child);
         if (level == 1) {
-            pg_image_prefetch(guess); /* while the cache is asked for it */
-            if (ahead != NULL)
+            /* while the cache is asked for it */
+            if (ahead == NULL) {
+                pg_image_prefetch(guess);
+            } else {
+                pg_image_prefetch_seek(guess);
                 *ahead = neighbour_guess(img, slot, where == TR_AT);
+            }
         }
         *id = child->id;
         img = pc_get(cache, *id, &child->hint, frame);
