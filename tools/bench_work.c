@@ -215,6 +215,16 @@ struct keys {
     unsigned char bytes[CHUNK * (BENCH_KEY_MAX + 1)];
 };
 
+/* Have the keys of a range at hand, with which what comes is compared. */
+static void touch(const struct bench_data *d, uint64_t from, uint64_t n)
+{
+    uint64_t to = from + n < d->n ? from + n : d->n;
+    size_t len;
+
+    for (uint64_t i = from; i < to; i++)
+        (void)*(const volatile unsigned char *)bench_key(d, i, &len);
+}
+
 static void draw_keys(const struct worker *w, struct keys *k, size_t n)
 {
     uint64_t rand = w->seed + w->ops;
@@ -227,6 +237,8 @@ static void draw_keys(const struct worker *w, struct keys *k, size_t n)
         k->number[i] = draw(w, &rand);
         key = bench_key(w->w->d, k->number[i], &len);
         memcpy(k->bytes + at, key, len);
+        if (w->c->kind == KIND_SEEK && i < CHUNK / 8)
+            touch(w->w->d, k->number[i], w->c->count);
         k->key[i].data = k->bytes + at;
         k->key[i].size = len;
         at += len;
