@@ -134,15 +134,18 @@ static inline const struct pg_image *guess_settle(const struct pg_image *parent,
 
 /* Where the leaf beside that of `slot` was last seen; NULL: not known, or under
  * another parent. */
-static const struct pg_image *neighbour_guess(const struct pg_image *img,
+static const struct pg_image *neighbour_guess(const struct pc_cache *cache,
+                                              const struct pg_image *img,
                                               unsigned slot, bool forward)
 {
     const struct pg_image *guess;
+    struct pg_child *child;
 
     if (forward ? slot + 1 == img->n : slot == 0)
         return NULL;
-    guess = pg_child_guess(
-        img, pg_image_child_at(img, forward ? slot + 1 : slot - 1));
+    child = pg_image_child_at(img, forward ? slot + 1 : slot - 1);
+    pc_prefetch(cache, &child->hint);
+    guess = pg_child_guess(img, child);
     return guess == img ? NULL : guess;
 }
 
@@ -181,7 +184,7 @@ static const struct pg_image *leaf_resident(struct tr_tree *tree,
                 pg_image_prefetch(guess);
             } else {
                 pg_image_prefetch_seek(guess);
-                *ahead = neighbour_guess(img, slot, where == TR_AT);
+                *ahead = neighbour_guess(cache, img, slot, where == TR_AT);
             }
         }
         *id = child->id;
