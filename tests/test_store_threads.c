@@ -245,12 +245,168 @@ static void test_many_short_transactions(void **state)
     shared_end(&s);
 }
 
+#define COPIES 512u  /* records that are read into buffers */
+#define COPY_LEN 900 /* bytes of each */
+
+struct copying {
+    struct shared *s;
+    _Atomic bool stop;  /* atomic: set when there were looks enough */
+    _Atomic uint64_t n; /* atomic: calls made */
+    bool many;
+};
+
+/* Read into buffers, one by one or many at a time. */
+static void *copy_in_thread(void *arg)
+{
+    struct copying *c = arg;
+    static uint8_t buf[64][COPY_LEN]; /* one thread runs this at a time */
+    uint64_t rand = test_seed();
+    struct quire_txn *txn = NULL;
+
+    CHECK_OK(quire_begin(c->s->twin.db, QUIRE_READ, &txn));
+    /* relaxed: only when to stop */
+    while (!atomic_load_explicit(&c->stop, memory_order_relaxed)) {
+        struct quire_lookup l[64] = { 0 };
+        uint32_t no[64];
+
+        for (unsigned i = 0; i < ARRAY_LEN(l); i++) {
+            no[i] = (uint32_t)test_rand_below(&rand, COPIES);
+            l[i].key = (struct quire_val){ &no[i], sizeof(no[i]) };
+            l[i].buf = buf[i];
+            l[i].cap = COPY_LEN;
+        }
+        if (c->many)
+            CHECK_OK(quire_get_many(txn, NULL, l, ARRAY_LEN(l)));
+        else
+            for (unsigned i = 0; i < ARRAY_LEN(l); i++)
+                CHECK_OK(quire_read(txn, NULL, &l[i].key, 0, buf[i], COPY_LEN,
+                                    &l[i].size));
+        for (unsigned i = 0; i < ARRAY_LEN(l); i++) {
+            CHECK_OK(l[i].status);
+            CHECK_EQ(l[i].size, COPY_LEN);
+            CHECK_MEM_EQ(buf[i], &no[i], sizeof(no[i]));
+        }
+        atomic_fetch_add_explicit(&c->n, 1, memory_order_relaxed);
+    }
+    quire_abort(txn);
+    return NULL;
+}
+
+static uint64_t pinned(struct shared *s)
+{
+    struct quire_stat st = { .size = sizeof(st) };
+
+    CHECK_OK(quire_stat_get(s->twin.db, &st));
+    return st.cache.pinned_pages;
+}
+
+/* What is copied into the caller's buffer needs no pin: whoever looks, while it
+ * is read and afterwards, finds none. */
+static void test_copies_take_no_pin(void **state)
+{
+    struct shared s;
+
+    (void)state;
+    shared_begin(&s, QUIRE_PAGE_DEFAULT);
+    CHECK_OK(twin_begin(&s.twin));
+    for (uint32_t i = 0; i < COPIES; i++) {
+        uint8_t value[COPY_LEN] = { 0 };
+        struct quire_val key = { &i, sizeof(i) };
+        struct quire_val val = { value, sizeof(value) };
+
+        memcpy(value, &i, sizeof(i));
+        CHECK_OK(twin_put(&s.twin, NULL, &key, &val, 0));
+    }
+    CHECK_OK(twin_commit(&s.twin, 0));
+    for (unsigned many = 0; many < 2; many++) {
+        struct copying c = { .s = &s, .many = many != 0 };
+        uint64_t looks = test_rounds(5000);
+        struct quire_txn *txn = NULL;
+        struct quire_cursor *cur = NULL;
+        pthread_t thread;
+
+        /* all that is read is there, and a pin is seen where one is */
+        CHECK_OK(quire_begin(s.twin.db, QUIRE_READ, &txn));
+        CHECK_OK(quire_cursor_open(txn, NULL, &cur));
+        for (uint32_t i = 0; i < COPIES; i++)
+            CHECK_OK(quire_cursor_next(cur));
+        CHECK_EQ(pinned(&s), 1);
+        quire_abort(txn);
+        CHECK_EQ(pinned(&s), 0);
+        CHECK_EQ(pthread_create(&thread, NULL, copy_in_thread, &c), 0);
+        /* looks count only once the thread is at it, until it has gone on */
+        while (atomic_load_explicit(&c.n, memory_order_relaxed) == 0)
+            sched_yield();
+        for (uint64_t i = 0; i < looks; i++)
+            CHECK_EQ(pinned(&s), 0);
+        atomic_store_explicit(&c.stop, true, memory_order_relaxed);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        CHECK_EQ(pinned(&s), 0);
+    }
+    shared_end(&s);
+}
+
+/* A thread that the store has never seen reads a revision, and ends. */
+static void *one_read_in_thread(void *arg)
+{
+    struct shared *s = arg;
+    uint64_t rand = atomic_fetch_add_explicit(&s->seeds, 1,
+                                              memory_order_relaxed);
+    struct quire_val key = { "counter", 7 };
+    uint8_t buf[sizeof(uint64_t)];
+    struct quire_txn *txn = NULL;
+    uint64_t size = 0;
+    uint64_t n = 0;
+    quire_rev rev;
+
+    rev = 1 + test_rand_below(&rand, model_newest(s->twin.model));
+    CHECK_OK(quire_begin_at(s->twin.db, rev, &txn));
+    CHECK_OK(quire_read(txn, NULL, &key, 0, buf, sizeof(buf), &size));
+    CHECK_EQ(size, sizeof(n));
+    memcpy(&n, buf, sizeof(n));
+    CHECK_EQ(n, rev);
+    quire_abort(txn);
+    return NULL;
+}
+
+/* Reading needs no registration, and none is left behind: threads come, read
+ * an old revision once and go, while the writer commits. */
+static void test_threads_come_and_go(void **state)
+{
+    uint64_t rounds = test_rounds(200);
+    struct quire_stat st = { .size = sizeof(st) };
+    struct shared s;
+
+    (void)state;
+    shared_begin(&s, QUIRE_PAGE_MIN);
+    for (uint64_t n = 1; n <= rounds; n++) {
+        struct quire_val key = { "counter", 7 };
+        struct quire_val val = { &n, sizeof(n) };
+        pthread_t thread[READERS];
+
+        for (unsigned i = 0; i < READERS && n > 1; i++)
+            CHECK_EQ(pthread_create(&thread[i], NULL, one_read_in_thread, &s),
+                     0);
+        CHECK_OK(twin_begin(&s.twin));
+        CHECK_OK(twin_put(&s.twin, NULL, &key, &val, 0));
+        CHECK_OK(twin_commit(&s.twin, QUIRE_NOSYNC));
+        for (unsigned i = 0; i < READERS && n > 1; i++)
+            CHECK_EQ(pthread_join(thread[i], NULL), 0);
+    }
+    CHECK_OK(quire_stat_get(s.twin.db, &st));
+    CHECK_EQ(st.cache.pinned_pages, 0);
+    CHECK(st.pool.magazines <= READERS); /* of 600 threads */
+    shared_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_readers_beside_a_writer),
         cmocka_unit_test(test_readers_and_eviction),
         cmocka_unit_test(test_many_short_transactions),
+        cmocka_unit_test(test_copies_take_no_pin),
+        cmocka_unit_test(test_threads_come_and_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
