@@ -375,7 +375,8 @@ static const struct {
     { "seek-50", 2, true },     { "overwrite", 1, true },
     { "nosync-1", 3, true },    { "read-while-write", 1, true },
     { "rww-writes", 1, false }, { "durable-1", 3, true },
-    { "durable-100", 1, true },
+    { "durable-100", 1, true }, { "get-new", 2, true },
+    { "get-old", 2, true },
 };
 
 static void check_line(yajl_val line, double records, double live_bytes)
@@ -419,7 +420,7 @@ static void test_every_case(void **state)
         CHECK_EQ(count_lines(line, n, "quire", wanted[i].name),
                  wanted[i].lines);
     }
-    CHECK_EQ(n, 26);
+    CHECK_EQ(n, 30);
     for (size_t i = 0; i < n; i++)
         check_line(line[i], 1000, 1000 * (16 + 100));
     free_lines(line, n);
@@ -536,7 +537,7 @@ static void test_peers(void **state)
         "0.001", "--dir", dir, "--json", "--peers", "--cases",
         "fill-seq,fill-random,get-random,get-zipf,get-many-64,scan,"
         "scan-reverse,seek-50,overwrite,read-while-write,durable-1,durable-100,"
-        "nosync-1,ltm-get-random",
+        "nosync-1,get-old,ltm-get-random",
         NULL);
     CHECK_RUN(&r, 0);
     n = parse_lines(&r, line, ARRAY_LEN(line));
@@ -554,6 +555,7 @@ static void test_peers(void **state)
         }
         found -= count_lines(line, n, names[i], "get-many-64");
         CHECK_EQ(found, 24);
+        CHECK_EQ(count_lines(line, n, names[i], "get-old"), 0);
         CHECK_EQ(count_lines(line, n, names[i], "ltm-get-random"), 2);
     }
     free_lines(line, n);

@@ -123,6 +123,10 @@ struct bench_engine {
      * nothing of the kind. */
     int (*get_many)(void *thread, size_t n, const struct quire_val *keys,
                     struct quire_val *vals);
+    /* Note the newest revision, and begin at the one that was noted; NULL: the
+     * engine has nothing of the kind. */
+    int (*mark)(void *db);
+    int (*read_begin_old)(void *thread);
     /* Hand at most `n` records from `from` (NULL: an end) on to `check`. */
     int (*scan)(void *thread, const struct quire_val *from, bool reverse,
                 uint64_t n, struct bench_check *check);

@@ -38,6 +38,7 @@ enum bench_kind {
     KIND_FILL,   /* a new store, all records */
     KIND_GET,    /* single gets */
     KIND_MANY,   /* gets of `count` keys together */
+    KIND_AGED,   /* single gets behind commits: newest, or before them */
     KIND_SCAN,   /* all records in order */
     KIND_SEEK,   /* a lower bound and `count` records from there */
     KIND_COMMIT, /* transactions of `count` records that are there */
@@ -48,7 +49,7 @@ struct bench_case {
     const char *name;
     enum bench_kind kind;
     unsigned count;
-    bool other; /* random fill, Zipf's law, backwards */
+    bool other; /* random fill, Zipf's law, before the commits, backwards */
     bool durable;
     unsigned threads[3]; /* by default; 0 behind the last */
 };

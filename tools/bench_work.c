@@ -34,6 +34,8 @@
 #define BATCH 1000       /* records of a transaction that fills */
 #define RECORDS_MAX 1000 /* of a measured transaction */
 #define SLICES_MAX 65536 /* that are remembered */
+#define AGE_COMMITS 50   /* between the revisions of KIND_AGED, of one in */
+#define AGE_SHARE 100    /* so many records each */
 
 const struct bench_case bench_cases[] = {
     { "fill-seq", KIND_FILL, BATCH, false, false, { 1 } },
@@ -50,6 +52,9 @@ const struct bench_case bench_cases[] = {
     { "read-while-write", KIND_MIXED, 100, false, false, { 1 } },
     { "durable-1", KIND_COMMIT, 1, false, true, { 1, 2, 4 } },
     { "durable-100", KIND_COMMIT, 100, false, true, { 1 } },
+    /* last: of some engines only, and the store is another one then */
+    { "get-new", KIND_AGED, 1, false, false, { 1, 2 } },
+    { "get-old", KIND_AGED, 1, true, false, { 1, 2 } },
 };
 const size_t bench_ncases = ARRAY_LEN(bench_cases);
 
@@ -80,6 +85,8 @@ bool bench_case_suits(const struct bench_engine *e, const struct bench_case *c,
         return false;
     if ((e->cannot & BENCH_NO_THREADS) && threads > 1)
         return false;
+    if (c->kind == KIND_AGED)
+        return e->mark != NULL;
     return c->kind != KIND_MANY || e->get_many != NULL;
 }
 
@@ -155,6 +162,7 @@ struct work {
     char *dir;              /* of the store that is open, or of none */
     uint64_t runs;          /* measurements so far: seeds */
     bool written;           /* the store, since it was compared */
+    bool aged;              /* since it was opened: commits behind a mark */
     dev_t dev;              /* on which the stores are */
 };
 
@@ -341,6 +349,13 @@ static int read_chunk(struct worker *w, const struct keys *k)
     }
 }
 
+static int read_begin(const struct worker *w)
+{
+    bool old = w->c->kind == KIND_AGED && w->c->other;
+
+    return old ? w->w->e->read_begin_old(w->ctx) : w->w->e->read_begin(w->ctx);
+}
+
 static void *reader(void *arg)
 {
     struct worker *w = arg;
@@ -364,7 +379,7 @@ static void *reader(void *arg)
             draw_keys(w, k, CHUNK);
         from = bench_now_ns();
         w->slice_begin = from;
-        w->failed = w->w->e->read_begin(w->ctx) != 0;
+        w->failed = read_begin(w) != 0;
         if (!w->failed) {
             w->failed = read_chunk(w, k) != 0;
             w->w->e->read_end(w->ctx);
@@ -507,6 +522,7 @@ static void close_store(struct work *w)
     free(w->dir);
     w->db = NULL;
     w->dir = NULL;
+    w->aged = false;
 }
 
 /* Compare every byte of every record, which also brings them into memory. */
@@ -529,6 +545,81 @@ static int check_all(struct work *w)
             (unsigned long long)one.bad);
         rc = -1;
     }
+    return rc;
+}
+
+/* One transaction of `n` records at random; the last of them stay in *r. */
+static int age_once(const struct work *w, void *ctx, struct records *r,
+                    uint64_t *number, size_t n, uint64_t *rand)
+{
+    int rc = w->e->write_begin(ctx);
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        size_t at = i % RECORDS_MAX;
+
+        number[at] = bench_rand(rand) % w->d->n;
+        make_record(w, r, at, number[at], (uint32_t)bench_rand(rand));
+        rc = w->e->put(ctx, &r->key[at], &r->val[at], false);
+    }
+    return rc == 0 ? w->e->commit(ctx) : rc;
+}
+
+/* All records are in the old revision as well, these `n` as they were before:
+ * which also brings them into memory. */
+static int check_old(struct worker *one, const struct records *r,
+                     const uint64_t *number, size_t n)
+{
+    const struct work *w = one->w;
+    struct quire_val val;
+    int rc;
+
+    if (w->e->read_begin_old(one->ctx) != 0)
+        return -1;
+    rc = scan_all(one, false, true);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = w->e->get(one->ctx, &r->key[i], &val);
+        one->bad += rc == 0 &&
+                    (!bench_value_fits(w->d, number[i], val.data, val.size) ||
+                     memcmp(val.data, r->val[i].data, val.size) == 0);
+    }
+    w->e->read_end(one->ctx);
+    if (rc == 0 && one->bad > 0) {
+        say("%s: %llu records are not what was stored in the old revision",
+            w->e->name, (unsigned long long)one->bad);
+        rc = -1;
+    }
+    return rc;
+}
+
+/* Note a revision, and put commits behind it. */
+static int age_store(struct work *w)
+{
+    struct records *r = malloc(sizeof(*r));
+    struct worker one = { .w = w };
+    uint64_t number[RECORDS_MAX];
+    uint64_t rand = bench_mix(++w->runs);
+    size_t n = (size_t)(w->d->n / AGE_SHARE) + 1;
+    int rc = -1;
+
+    if (r == NULL) {
+        say("no memory for records");
+        return -1;
+    }
+    if (w->e->thread_open(w->db, &one.ctx) != 0)
+        goto out;
+    rc = w->e->mark(w->db);
+    for (unsigned i = 0; i < AGE_COMMITS && rc == 0; i++)
+        rc = age_once(w, one.ctx, r, number, n, &rand);
+    w->written = true;
+    if (rc == 0)
+        rc = check_old(&one, r, number, n < RECORDS_MAX ? n : RECORDS_MAX);
+    if (rc == 0)
+        rc = check_all(w);
+    w->aged = rc == 0;
+out:
+    if (one.ctx != NULL)
+        w->e->thread_close(one.ctx);
+    free(r);
     return rc;
 }
 
@@ -847,6 +938,8 @@ static int run_case(struct work *w, const char *name, unsigned threads,
         return -1;
     if (!was_open && w->setup.limit != 0 &&
         run_threads(w, c, threads, ms / 2 + 1, v) != 0)
+        return -1;
+    if (c->kind == KIND_AGED && !w->aged && age_store(w) != 0)
         return -1;
     w->written |= c->kind == KIND_COMMIT || c->kind == KIND_MIXED;
     return run_threads(w, c, threads, ms, v);

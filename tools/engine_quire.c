@@ -14,6 +14,7 @@ struct db {
     struct quire *store;
     unsigned commit_flags;
     size_t value_bytes;
+    quire_rev marked;
 };
 
 struct thread {
@@ -116,6 +117,27 @@ static int read_begin(void *arg)
 {
     struct thread *t = arg;
     quire_status rc = quire_begin(t->db->store, QUIRE_READ, &t->txn);
+
+    return rc == QUIRE_OK ? 0 : failed("begin", rc);
+}
+
+static int mark(void *arg)
+{
+    struct db *db = arg;
+    struct quire_txn *txn = NULL;
+    quire_status rc = quire_begin(db->store, QUIRE_READ, &txn);
+
+    if (rc != QUIRE_OK)
+        return failed("begin", rc);
+    db->marked = quire_txn_rev(txn);
+    quire_abort(txn);
+    return 0;
+}
+
+static int read_begin_old(void *arg)
+{
+    struct thread *t = arg;
+    quire_status rc = quire_begin_at(t->db->store, t->db->marked, &t->txn);
 
     return rc == QUIRE_OK ? 0 : failed("begin", rc);
 }
@@ -253,6 +275,8 @@ const struct bench_engine engine_quire = {
     .read_end = read_end,
     .get = get,
     .get_many = get_many,
+    .mark = mark,
+    .read_begin_old = read_begin_old,
     .scan = scan,
     .write_begin = write_begin,
     .put = put,
