@@ -67,9 +67,9 @@ static inline bool bench_key_equals(const void *a, const void *b, size_t len)
     return v[0] == v[2] && v[1] == v[3];
 }
 
-static inline void bench_check_record(struct bench_check *c, const void *key,
-                                      size_t key_len, const void *value,
-                                      size_t len)
+static inline __attribute__((always_inline)) void bench_check_record(
+    struct bench_check *c, const void *key, size_t key_len, const void *value,
+    size_t len)
 {
     size_t want_len;
     const unsigned char *want;
