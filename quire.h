@@ -1097,6 +1097,11 @@ struct quire_cache_stat {
     uint64_t misuses;            /* unpins without a pin */
     uint64_t background_evicted; /* pages, by the background thread */
     struct quire_cache_kind_stat kind[QUIRE_KIND_COUNT];
+    /* Of a store: records of pages that were not resident. */
+    uint64_t rows;        /* now */
+    uint64_t row_bytes;   /* now: what is charged for them */
+    uint64_t row_lookups; /* events since creation */
+    uint64_t row_hits;
 };
 
 struct quire_stat {

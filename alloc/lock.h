@@ -26,6 +26,8 @@ enum ra_lock_rank {
     RA_RANK_PC_WAIT,     /* cache: waiting for a load */
     RA_RANK_PC_FREE,     /* cache: free frames, limbo */
     RA_RANK_PC_WAKE,     /* cache: waking the evictor */
+    RA_RANK_PC_ROWS,     /* cache: how many sets of rows there are */
+    RA_RANK_PC_ROW,      /* cache: a set of rows */
     RA_RANK_RA_MAG,      /* alloc: which threads have magazines; held while
                             they are emptied */
     RA_RANK_RA_SWEEP,    /* alloc: one sweep at a time */

@@ -60,6 +60,8 @@
     X(PC_CACHE_FRAMES, "cache/cache/frames", MEMORY) \
     X(PC_CACHE_TABLE, "cache/cache/table", MEMORY) \
     X(PC_CACHE_POLICY, "cache/cache/policy", MEMORY) \
+    X(PC_CACHE_ROWS, "cache/cache/rows", MEMORY) \
+    X(PC_ROW_SEGMENT, "cache/row/segment", NOTHING) \
     X(PC_EVICTOR_THREAD, "cache/evictor/thread", MEMORY) \
     X(PC_PIN_FRAME, "cache/pin/frame", MEMORY) \
     X(PC_PIN_ENTRY, "cache/pin/entry", MEMORY) \

@@ -25,8 +25,17 @@ static uint32_t pc_batch_of(uint32_t max_pages)
 
 static uint64_t pc_pressure(void *arg, uint64_t nbytes)
 {
-    pc_evictor_full(arg);
-    return pc_evict(arg, nbytes);
+    struct pc_cache *c = arg;
+    uint64_t given = 0;
+
+    pc_evictor_full(c);
+    if (!pc_read_inside() && !pc_self.reclaiming) /* PC-4 */
+        given = pc_row_trim(c);
+    if (given < nbytes)
+        given += pc_evict(c, nbytes - given);
+    if (given < nbytes && !pc_read_inside() && !pc_self.reclaiming)
+        given += pc_row_give(c, nbytes - given); /* pages are pinned */
+    return given;
 }
 
 static void pc_locks_fini(struct pc_cache *c)
@@ -98,6 +107,9 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
         goto out;
 
     c->pool = pool;
+    rc = pc_row_init(c, opt);
+    if (rc != QUIRE_OK)
+        goto out;
     c->alive = ra_pool_alive(pool);
     c->opt = *opt;
     c->shares = shares > 0;
@@ -144,6 +156,8 @@ quire_status pc_cache_create(struct ra_pool *pool, const struct pc_options *opt,
     policy = NULL;
 
 out:
+    if (c != NULL)
+        pc_row_fini(c);
     if (policy != NULL)
         ra_table_free(pool, policy, pc_policy_bytes(&popt));
     if (table != NULL)
@@ -182,6 +196,7 @@ uint64_t pc_cache_destroy(struct pc_cache *cache, bool leaks_expected)
     QUIRE_ASSERT(npinned == 0 || leaks_expected);
     (void)leaks_expected;
 
+    pc_row_fini(c);
     pc_locks_fini(c);
     ra_table_free(c->pool, c->policy_mem, c->policy_bytes);
     ra_table_free(c->pool, c->table.buckets, c->table_bytes);
@@ -277,6 +292,7 @@ void pc_stat(struct pc_cache *cache, struct quire_cache_stat *st)
     st->waits = pc_figure(&cache->nwaits);
     st->misuses = pc_figure(&cache->misuses);
     st->background_evicted = pc_figure(&cache->background_evicted);
+    pc_row_stat(cache, st);
 }
 
 /* What the cache has done, by kind, as it ends. */
@@ -433,5 +449,7 @@ bool pc_check_cache(struct pc_cache *cache)
     if (n != sum.limbo ||
         n != atomic_load_explicit(&c->nlimbo, memory_order_relaxed))
         return pc_broken(c, "PC-3: length of limbo", n);
+    if (!pc_row_check(c))
+        return pc_broken(c, "PC-12: sets of rows", pc_figure(&c->rows.nrows));
     return true;
 }

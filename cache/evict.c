@@ -59,6 +59,8 @@ void pc_evict_callback(struct pc_cache *c, uint64_t key,
     pc_count(
         &c->kinds[(unsigned)page->kind % QUIRE_KIND_COUNT].removals[cause]);
     pc_self.reclaiming++;
+    if (cause == QUIRE_CAUSE_EVICTED)
+        pc_count(&c->nevicted);
     ra_nowait_enter();
     if (cause == QUIRE_CAUSE_EVICTED && c->opt.evicted != NULL)
         c->opt.evicted(c->opt.ctx, key, page);

@@ -138,6 +138,7 @@ static void pc_evictor_pass(struct pc_cache *c)
     /* relaxed, both: a guess; one that comes in between may be lost */
     atomic_store_explicit(&c->full_bytes, full + full / PC_FULL_STEP,
                           memory_order_relaxed);
+    (void)pc_row_trim(c);
     for (;;) {
         struct pc_want want = pc_evictor_want(c, true);
         /* relaxed: pages that were removed, or a figure */

@@ -36,6 +36,9 @@ struct pc_options {
     bool synchronous; /* see struct quire_cache_options, here and below */
     void (*evicted)(void *ctx, uint64_t key, const struct quire_page *page);
     uint8_t min_share_percent[QUIRE_KIND_COUNT];
+    size_t row_set_bytes;   /* a segment of rows: 4 to 64 KiB, a power of two;
+                               best the size of most pages; 0: no rows */
+    uint64_t row_bytes_max; /* all of them */
     struct ra_log log;
 };
 
@@ -138,6 +141,27 @@ uint64_t pc_evict(struct pc_cache *cache, uint64_t nbytes);
 /* Give back what is past its last pin (orphans, limbo) now, with callbacks.
  * Context as pc_evict(). */
 void pc_reclaim(struct pc_cache *cache);
+
+/*
+ * Rows (PC-12): what a page holds under a name, kept without the page.
+ *
+ * pc_row_get(): the row of `page` and `name`, if there is one: up to `cap` of
+ * its bytes from `off` on are copied into `buf`, *size is how many it has in
+ * all; or it says that the page has *nothing under that name.
+ *
+ * pc_row_put(): the page, which had to be loaded for it, holds `val` under
+ * `name`; `val` NULL: nothing. Taken when it is worth it. Name and value
+ * together have pc_row_max() bytes at most, else they are not taken. Neither is
+ * anything before a page was evicted.
+ *
+ * Context: outside read sections, with no lock held. Cannot fail.
+ */
+bool pc_row_get(struct pc_cache *cache, uint64_t page,
+                const struct quire_val *name, uint64_t off, void *buf,
+                size_t cap, uint64_t *size, bool *nothing);
+void pc_row_put(struct pc_cache *cache, uint64_t page,
+                const struct quire_val *name, const struct quire_val *val);
+size_t pc_row_max(const struct pc_cache *cache);
 
 uint64_t pc_pinned_pages(struct pc_cache *cache);
 

@@ -361,6 +361,32 @@ struct pc_kind {
     _Atomic uint64_t removals[PC_NCAUSES];
 };
 
+/* ---- rows: row.c ---- */
+
+#define PC_ROW_LOCKS 32u
+#define PC_ROW_SET_MAX ((size_t)64 << 10) /* offsets have 16 bits */
+/* Rows take at most this share of what pages take. */
+#define PC_ROW_SHARE 1u
+#define PC_ROW_SHARE_OF 1u
+
+struct pc_row_set;
+
+struct pc_rows {
+    size_t set_bytes;          /* immutable; of a segment; 0: no rows */
+    uint32_t max;              /* immutable; most sets */
+    struct pc_row_set **sets;  /* [max]; the first n, each under its lock */
+    struct ra_mutex size_lock; /* rank PC_ROWS; n */
+    struct ra_mutex locks[PC_ROW_LOCKS]; /* rank PC_ROW; a set's is the one of
+                                            its index, modulo */
+    _Atomic uint32_t n;                  /* atomic; written under size_lock */
+    _Atomic uint64_t nrows;              /* atomic, as all below: figures */
+    _Atomic uint64_t lookups;
+    _Atomic uint64_t hits;
+    _Atomic uint64_t seen_loads; /* when it was looked whether rows are found */
+    _Atomic uint64_t seen_hits;
+    _Atomic uint64_t seen_lookups;
+};
+
 struct pc_cache {
     struct pc_frame *frames; /* immutable; nframes of them */
     struct pc_table table;
@@ -432,6 +458,8 @@ struct pc_cache {
     _Atomic uint64_t nwaits;
     _Atomic uint64_t misuses;
     _Atomic uint64_t background_evicted;
+    _Atomic uint64_t nevicted; /* pages of all kinds */
+    struct pc_rows rows;
 #if PC_CENSUS
     struct pc_census census;
 #endif
@@ -641,6 +669,21 @@ void pc_evict_help(struct pc_cache *c);
  * do. */
 bool pc_evict_ahead(struct pc_cache *c, const struct pc_want *need,
                     uint64_t *nfreed);
+
+/* ---- row.c ---- */
+
+quire_status pc_row_init(struct pc_cache *c,
+                         const struct pc_options *opt) QUIRE_MUST_CHECK;
+void pc_row_fini(struct pc_cache *c);
+
+/* Give back what is beyond the rows' share, or not worth it; and at least
+ * `nbytes`, if there are as many. Bytes given back. With no lock held of rank
+ * PC_ROWS or above. */
+uint64_t pc_row_trim(struct pc_cache *c);
+uint64_t pc_row_give(struct pc_cache *c, uint64_t nbytes);
+
+bool pc_row_check(struct pc_cache *c);
+void pc_row_stat(struct pc_cache *c, struct quire_cache_stat *st);
 
 /* ---- evictor.c ---- */
 

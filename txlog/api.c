@@ -820,6 +820,9 @@ static quire_status get_record(struct quire_txn *txn, struct quire_tree *tree,
 {
     struct tr_leaf leaf = { NULL, 0, false };
     struct tr_leaf page = { NULL, 0, false };
+    /* A row has as many bytes as a key, at most. */
+    struct tr_row row = { .buf = txn->key_buf,
+                          .cap = pg_key_max(txn->db->env.page_bytes) };
     struct quire_tree *t;
     struct quire_val k, v;
     enum pg_entry entry;
@@ -829,9 +832,15 @@ static quire_status get_record(struct quire_txn *txn, struct quire_tree *tree,
     if (rc != QUIRE_OK)
         return rc;
     k = val_plain(key);
-    rc = tr_get(&t->tree, &k, &leaf, &v, &entry);
+    rc = tr_get_row(&t->tree, &k, &row, &leaf, &v, &entry);
     if (rc != QUIRE_OK)
         return rc;
+    if (row.hit) {
+        QUIRE_ASSERT(row.size <= row.cap);
+        val->data = row.buf;
+        val->size = row.size;
+        return QUIRE_OK;
+    }
     rc = tx_value_hold(txn, &t->tree, entry, &v, &page);
     if (rc == QUIRE_OK || rc == QUIRE_TOOBIG)
         *val = v;
@@ -869,15 +878,20 @@ static quire_status value_read(struct quire_txn *txn, struct quire_tree *t,
     struct quire_val v;
     enum pg_entry entry;
     uint64_t whole = 0;
+    struct tr_row row = { .off = off, .buf = buf, .cap = cap };
     quire_status rc;
     bool done;
 
     rc = tr_get_copy(&t->tree, key, off, buf, cap, size, &done);
     if (done)
         return rc;
-    rc = tr_get(&t->tree, key, &leaf, &v, &entry);
+    rc = tr_get_row(&t->tree, key, &row, &leaf, &v, &entry);
     if (rc != QUIRE_OK)
         return rc;
+    if (row.hit) {
+        *size = row.size;
+        return QUIRE_OK;
+    }
     rc = tx_value_read(txn, &t->tree, entry, &v, off, buf, cap, &whole);
     tx_held_release(txn, &leaf);
     if (rc == QUIRE_OK)

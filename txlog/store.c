@@ -217,6 +217,8 @@ static quire_status cache_create(struct quire *db,
         .removed = pf_removed,
         .ctx = db->file,
         .background = (opt->flags & QUIRE_NOBACKGROUND) == 0,
+        .row_set_bytes = pf_file_geometry(db->file)->page_bytes,
+        .row_bytes_max = opt->budget_bytes / 8 * TX_ROW_SHARE,
         .log = db->log,
     };
 

@@ -28,6 +28,9 @@
 /* A share of the budget that changed pages may take before they are written
  * ahead: half. The rest is the cache's, which a load also reads through. */
 #define TX_LOG_SHARE 2u
+/* Eighths of the budget that rows may take: records of leaves that are not
+ * resident (cache/row.c). */
+#define TX_ROW_SHARE 3u
 /* Values above this are written ahead at once instead of waiting, in memory,
  * for the commit. */
 #define TX_LARGE_AHEAD ((size_t)64 << 10)

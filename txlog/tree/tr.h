@@ -230,6 +230,23 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
                     struct tr_leaf *leaf, struct quire_val *val,
                     enum pg_entry *entry) QUIRE_MUST_CHECK;
 
+/* Where a value goes whose leaf is not resident, but whose row the cache has. */
+struct tr_row {
+    uint64_t off; /* up to `cap` bytes of it from here on are copied to `buf` */
+    void *buf;
+    size_t cap;
+    uint64_t size; /* of the value, if it was found in this way */
+    bool hit;      /* it was */
+};
+
+/* The same, but the value may come into *row: then it is a plain one, no leaf
+ * is held, and *val and *entry say nothing. A leaf that had to be loaded leaves
+ * a row behind. */
+quire_status tr_get_row(struct tr_tree *tree, const struct quire_val *key,
+                        struct tr_row *row, struct tr_leaf *leaf,
+                        struct quire_val *val,
+                        enum pg_entry *entry) QUIRE_MUST_CHECK;
+
 /* The same, and its label, which points into the leaf or its label memory; size
  * 0: it has none. */
 quire_status tr_get_labeled(struct tr_tree *tree, const struct quire_val *key,

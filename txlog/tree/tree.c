@@ -242,10 +242,10 @@ static quire_status page_hold(struct tr_tree *tree, const struct pg_ref *ref,
     return rc;
 }
 
-/* Hold the child in `slot` of the inner page `page`; *ref says what it is. */
-static quire_status child_hold(struct tr_tree *tree, const struct tr_leaf *page,
-                               unsigned slot, struct pg_ref *ref,
-                               struct tr_leaf *child)
+/* The reference to the child in `slot` of the inner page `page`. */
+static quire_status child_ref(const struct tr_tree *tree,
+                              const struct tr_leaf *page, unsigned slot,
+                              struct pg_ref *ref)
 {
     struct quire_val val;
     quire_status rc;
@@ -258,24 +258,82 @@ static quire_status child_hold(struct tr_tree *tree, const struct tr_leaf *page,
         (ref->intent && tree->log == NULL))
         return ra_fail(QUIRE_CORRUPT, "child at level %u under level %u",
                        ref->level, page->img->level);
+    return QUIRE_OK;
+}
+
+/* Hold the child in `slot` of the inner page `page`; *ref says what it is. */
+static quire_status child_hold(struct tr_tree *tree, const struct tr_leaf *page,
+                               unsigned slot, struct pg_ref *ref,
+                               struct tr_leaf *child)
+{
+    quire_status rc = child_ref(tree, page, slot, ref);
+
+    if (rc != QUIRE_OK)
+        return rc;
     return page_hold(tree, ref, pg_image_hint(page->img, slot), child);
 }
 
+/* A look-up that may be answered by a row. */
+struct row_get {
+    struct tr_row *row;
+    const struct quire_val *key;
+    pg_id missed; /* the leaf was not resident; PG_ID_NONE: it was */
+    bool nothing; /* a row says that there is no such record */
+};
+
+/* The leaf of `ref` is to be loaded, unless there is a row. */
+static bool row_find(struct tr_tree *tree, struct row_get *get,
+                     const struct pg_ref *ref, const pc_hint *hint)
+{
+    struct pc_cache *cache = tree->env->cache;
+    struct tr_row *row = get->row;
+    bool resident;
+
+    if (ref->intent || ref->kind != PG_LEAF || ref->id == PG_ID_NONE)
+        return false;
+    pc_read_enter();
+    resident = pc_has(cache, ref->id, hint);
+    pc_read_exit();
+    if (resident)
+        return false;
+    get->missed = ref->id;
+    row->hit = pc_row_get(cache, ref->id, get->key, row->off, row->buf,
+                          row->cap, &row->size, &get->nothing);
+    return row->hit;
+}
+
+/* Leave a row behind of the leaf that was loaded; `val` NULL: the record is
+ * not in it. */
+static void row_keep(struct tr_tree *tree, const struct row_get *get,
+                     const struct quire_val *val, enum pg_entry entry)
+{
+    if (val == NULL || entry == PG_ENTRY_PLAIN)
+        pc_row_put(tree->env->cache, get->missed, get->key, val);
+}
+
+/* `get`: NULL, or what may be answered by a row; then no leaf is held. */
 static quire_status find_slow(struct tr_tree *tree, enum tr_where where,
                               const void *key, size_t key_len,
-                              struct tr_leaf *leaf)
+                              struct row_get *get, struct tr_leaf *leaf)
 {
     struct tr_leaf page = { NULL, 0, false };
     struct tr_leaf child = { NULL, 0, false };
     struct pg_ref ref;
+    unsigned slot;
     quire_status rc;
 
     rc = page_hold(tree, &tree->root, &tree->root_hint, &page);
     if (rc != QUIRE_OK)
         return rc;
     while (page.img->level > 0) {
-        rc = child_hold(tree, &page, child_slot(page.img, where, key, key_len),
-                        &ref, &child);
+        slot = child_slot(page.img, where, key, key_len);
+        rc = child_ref(tree, &page, slot, &ref);
+        if (rc != QUIRE_OK)
+            goto out;
+        if (get != NULL && ref.level == 0 &&
+            row_find(tree, get, &ref, pg_image_hint(page.img, slot)))
+            goto out;
+        rc = page_hold(tree, &ref, pg_image_hint(page.img, slot), &child);
         if (rc != QUIRE_OK)
             goto out;
         tr_leaf_release(tree->env, &page);
@@ -304,7 +362,7 @@ quire_status tr_leaf_find(struct tr_tree *tree, enum tr_where where,
     if (!tree->root.intent && find_fast(tree, where, key, key_len, leaf, ahead))
         return QUIRE_OK;
     tree->nslow++;
-    return find_slow(tree, where, key, key_len, leaf);
+    return find_slow(tree, where, key, key_len, NULL, leaf);
 }
 
 /*
@@ -348,8 +406,9 @@ out:
 
 /* Look `key` up; *slot is where it is in the leaf. */
 static inline __attribute__((always_inline)) quire_status leaf_get(
-    struct tr_tree *tree, const struct quire_val *key, struct tr_leaf *leaf,
-    struct quire_val *val, enum pg_entry *entry, unsigned *slot)
+    struct tr_tree *tree, const struct quire_val *key, struct row_get *get,
+    struct tr_leaf *leaf, struct quire_val *val, enum pg_entry *entry,
+    unsigned *slot)
 {
     struct tr_leaf held = { NULL, 0, false };
     quire_status rc;
@@ -360,15 +419,20 @@ static inline __attribute__((always_inline)) quire_status leaf_get(
         return QUIRE_NOTFOUND;
     if (root_is_page(tree) && get_fast(tree, key, leaf, val, entry, slot, &rc))
         return rc;
-    rc = find_slow(tree, TR_AT, key->data, key->size, &held);
+    rc = find_slow(tree, TR_AT, key->data, key->size, get, &held);
     if (rc != QUIRE_OK)
         return rc;
+    if (get != NULL && get->row->hit)
+        return get->nothing ? QUIRE_NOTFOUND : QUIRE_OK;
     i = pg_image_find(held.img, key->data, key->size);
     found = i < held.img->n;
     if (found) {
         *entry = pg_image_value(held.img, i, val);
         found = *entry != PG_ENTRY_TOMB;
     }
+    if (get != NULL && get->missed != PG_ID_NONE)
+        row_keep(tree, get, found ? val : NULL,
+                 found ? *entry : PG_ENTRY_PLAIN);
     if (!found) {
         tr_leaf_release(tree->env, &held);
         return QUIRE_NOTFOUND;
@@ -384,7 +448,18 @@ quire_status tr_get(struct tr_tree *tree, const struct quire_val *key,
 {
     unsigned slot;
 
-    return leaf_get(tree, key, leaf, val, entry, &slot);
+    return leaf_get(tree, key, NULL, leaf, val, entry, &slot);
+}
+
+quire_status tr_get_row(struct tr_tree *tree, const struct quire_val *key,
+                        struct tr_row *row, struct tr_leaf *leaf,
+                        struct quire_val *val, enum pg_entry *entry)
+{
+    struct row_get get = { .row = row, .key = key, .missed = PG_ID_NONE };
+    unsigned slot;
+
+    row->hit = false;
+    return leaf_get(tree, key, &get, leaf, val, entry, &slot);
 }
 
 quire_status tr_get_labeled(struct tr_tree *tree, const struct quire_val *key,
@@ -392,7 +467,7 @@ quire_status tr_get_labeled(struct tr_tree *tree, const struct quire_val *key,
                             struct quire_val *label, enum pg_entry *entry)
 {
     unsigned slot;
-    quire_status rc = leaf_get(tree, key, leaf, val, entry, &slot);
+    quire_status rc = leaf_get(tree, key, NULL, leaf, val, entry, &slot);
 
     if (rc == QUIRE_OK)
         pg_image_label(leaf->img, slot, label);
