@@ -27,7 +27,9 @@
  * Else one of the others goes, chosen by the set's clock: each hit counts up to
  * 3, the hand counts down. What goes leaves a ghost, its tag; a row whose tag is
  * a ghost's when it comes is not young. So what is asked for once displaces only
- * its like. (The README has how often rows are found in this way, and others.)
+ * its like. Where rows are hardly found, one new row in 4 is taken, since all
+ * that a row costs is in vain there. (The README has how often rows are found in
+ * this way, and in others.)
  *
  * A set is added when one is full and a ghost comes back to it, or rows are found
  * well: signs that more would be found; or as long as there are few. Until a page
@@ -51,6 +53,8 @@
  * their memory; looked at after as many times the resident pages. */
 #define PC_ROW_WORTH 64u
 #define PC_ROW_LOOK 4u
+/* While that is not so, one in this many new rows is taken into a full set. */
+#define PC_ROW_PASS 4u
 /* A part of all sets that may be, which are taken without further signs. */
 #define PC_ROW_FEW 8u
 /* One in this many look-ups finds a row, and there were as many: another set
@@ -87,6 +91,8 @@ struct pc_row_set {
     uint16_t young;    /* rows */
     uint32_t end;      /* bytes from the beginning: rows end here */
     uint32_t dead;     /* bytes of evicted ones among them */
+    uint32_t hole;     /* the first of these, or rows before it; 0: none */
+    uint32_t passed;   /* new ones that came when few were found */
     uint16_t ghosts[]; /* tags; 0: none */
 };
 
@@ -208,7 +214,7 @@ static bool pc_row_ghost_take(const struct pc_rows *rows,
 /* Move the rows together. */
 static void pc_row_compact(const struct pc_rows *rows, struct pc_row_set *set)
 {
-    uint32_t to = pc_row_base(rows);
+    uint32_t to = set->hole != 0 ? set->hole : set->end;
     uint32_t room;
 
     for (uint32_t at = to; at < set->end; at += room) {
@@ -224,6 +230,7 @@ static void pc_row_compact(const struct pc_rows *rows, struct pc_row_set *set)
     }
     set->end = to;
     set->dead = 0;
+    set->hole = 0;
 }
 
 /* Is there room for a row of `room` bytes, and its slot? Then it is at the
@@ -298,6 +305,8 @@ static void pc_row_evict(struct pc_rows *rows, struct pc_row_set *set)
     pc_row_ghost_note(rows, set, s->tag);
     row->slot = PC_ROW_DEAD;
     set->dead += row->room;
+    if (set->hole == 0 || s->off < set->hole)
+        set->hole = s->off;
     set->young = (uint16_t)(set->young - s->young);
     set->n--;
     if (at != set->n) {
@@ -372,12 +381,17 @@ static bool pc_row_admit(struct pc_rows *rows, struct pc_row_set *set,
     uint32_t room = (uint32_t)ra_round_up(sizeof(struct pc_row) + size,
                                           _Alignof(struct pc_row));
     bool was = pc_row_ghost_take(rows, set, key->tag);
+    bool full = !pc_row_fits(rows, set, room);
+    bool good = was || !full || pc_row_found(rows);
 
-    if (more && !pc_row_fits(rows, set, room) &&
-        (was || pc_row_few(rows) || pc_row_found(rows))) {
+    if (more && full && (good || pc_row_few(rows))) {
         if (was) /* it is looked for again, if this set stays its place */
             pc_row_ghost_note(rows, set, key->tag);
         return false;
+    }
+    if (!good && set->passed++ % PC_ROW_PASS != 0) {
+        pc_row_ghost_note(rows, set, key->tag);
+        return true;
     }
     while (!pc_row_fits(rows, set, room))
         pc_row_evict(rows, set);
@@ -651,6 +665,8 @@ static bool pc_row_check_set(const struct pc_rows *rows, struct pc_row_set *set)
             sizeof(*row) + row->name_len + row->val_len > row->room)
             return false;
         if (row->slot == PC_ROW_DEAD) {
+            if (set->hole == 0 || at < set->hole)
+                return false;
             dead += row->room;
         } else {
             if (row->slot >= set->n)
