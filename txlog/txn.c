@@ -223,14 +223,15 @@ static quire_status writer_enter(struct quire *db, uint64_t timeout_ms)
         rc = ra_fail(QUIRE_TIMEOUT, "a write transaction is open");
     else
         wait = true;
+    /* Whoever had the turn before must not find his name beside it. */
+    if (rc == QUIRE_OK && !wait)
+        tx_writer_touch(db);
     if (wait)
-        rc = waiter_wait(db, timeout_ms);
+        rc = waiter_wait(db, timeout_ms); /* who gave the turn wrote the name */
     else
         ra_mutex_unlock(&db->writer_lock);
-    if (rc == QUIRE_OK) {
-        tx_writer_touch(db);
+    if (rc == QUIRE_OK)
         db->turn_from = ra_clock_ns();
-    }
     return rc;
 }
 
