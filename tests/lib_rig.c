@@ -256,7 +256,9 @@ quire_status rig_commit(struct rig *rig, const struct rig_plan *plan)
         rc = rig_root(rig, plan, refs, &rec.catalogue);
     free(refs);
     if (rc == QUIRE_OK)
-        rc = pf_batch_commit(rig->file, &rec, false);
+        rc = pf_batch_commit(rig->file, &rec,
+                             plan->shared ? PF_BATCH_SHARED
+                                          : PF_BATCH_UNSYNCED);
     if (rc != QUIRE_OK) {
         pf_batch_abort(rig->file);
         pf_ahead_abort(rig->file);

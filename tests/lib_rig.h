@@ -40,6 +40,7 @@ struct rig_plan {
     unsigned nahead;  /* pages written ahead of it */
     size_t val_bytes; /* of each of a page's eight values, random bytes */
     bool nosync;      /* leave it to a later one */
+    bool shared; /* other writers wait, so the batch may wait for its sync */
 };
 
 void rig_init(struct rig *rig, bool background);

@@ -32,6 +32,7 @@ struct gate {
     const struct quire_io *inner;
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    bool free;   /* immutable: syncs wait for nothing */
     bool manual; /* under lock, like all below: syncs wait for permits */
     unsigned permits;
     unsigned waiting; /* syncs that wait for one */
@@ -84,7 +85,8 @@ static int gate_sync(void *ctx, void *file)
     while (g->manual && g->permits == 0)
         pthread_cond_wait(&g->changed, &g->lock);
     /* until every thread of the crowd has written a batch that it waits for */
-    while (!g->manual && g->live > 0 && g->live + g->over > g->writes)
+    while (!g->free && !g->manual && g->live > 0 &&
+           g->live + g->over > g->writes)
         pthread_cond_wait(&g->changed, &g->lock);
     if (g->manual)
         g->permits--;
@@ -549,6 +551,7 @@ struct crowd {
     unsigned nthreads;
     unsigned ncommits; /* of each thread */
     unsigned nosync;   /* one in so many commits; 0: none */
+    bool full;         /* writes may fail, and not only syncs */
     pthread_mutex_t lock;
     uint8_t owner[REVS]; /* who tried to make it; under lock */
     quire_rev tried;     /* under lock */
@@ -604,7 +607,8 @@ static bool crowd_commit(struct crowd *c, unsigned who, unsigned i)
     pthread_cond_broadcast(&c->gate->changed);
     pthread_mutex_unlock(&c->gate->lock);
     if (rc != QUIRE_OK) {
-        CHECK(rc == QUIRE_UNDECIDED || rc == QUIRE_POISONED);
+        CHECK(rc == QUIRE_UNDECIDED || rc == QUIRE_POISONED ||
+              (c->full && (rc == QUIRE_NOSPACE || rc == QUIRE_IO)));
         pthread_mutex_lock(&c->lock);
         c->nundecided += rc == QUIRE_UNDECIDED;
         pthread_mutex_unlock(&c->lock);
@@ -800,9 +804,9 @@ static void test_crowd_after_a_crash(void **state)
     uint64_t nstates = 0;
 
     (void)state;
-    for (unsigned round = 0; round < 4; round++) {
-        struct crowd c = { .nthreads = 2 + round,
-                           .ncommits = 8,
+    for (unsigned round = 0; round < 6; round++) {
+        struct crowd c = { .nthreads = 2 + round % 4,
+                           .ncommits = round < 4 ? 8 : 20,
                            .nosync = round == 3 ? 3 : 0 };
         struct mem_disk *disk = mem_disk_create();
         struct crash_plan plan = {
@@ -818,6 +822,10 @@ static void test_crowd_after_a_crash(void **state)
         gate_init(&g, mem_disk_io(disk));
         c.rec = crash_rec_create(&g.io);
         crowd_options(&opt, crash_rec_io(c.rec));
+        if (round >= 4) { /* into zeros: batches wait for their sync */
+            opt.flags = 0;
+            g.free = true;
+        }
         crowd_start(&c, &g, &opt);
         CHECK_EQ(c.returned, c.nthreads * c.ncommits);
         CHECK_OK(quire_close(c.db));
@@ -836,6 +844,60 @@ static void test_crowd_after_a_crash(void **state)
     }
     print_message("%" PRIu64 " crash states of commits under way together\n",
                   nstates);
+}
+
+/* With zeros ahead the batches of several threads wait for the sync that they
+ * share. Whatever call fails then, and whatever power cut comes: nothing that was
+ * acknowledged is lost, and nobody waits for ever. */
+static void test_crowd_into_zeros(void **state)
+{
+    static const int errs[] = { EIO, ENOSPC };
+    unsigned ntries = test_rounds(120);
+    uint64_t nfired = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < ntries; i++) {
+        struct crowd c = { .nthreads = 4,
+                           .ncommits = 25,
+                           .nosync = i % 3 == 2 ? 5 : 0,
+                           .full = true };
+        struct mem_disk *disk = mem_disk_create();
+        struct quire_options opt;
+        struct fault fault;
+        struct gate g;
+
+        fault_init(&fault, mem_disk_io(disk), NULL);
+        gate_init(&g, &fault.io);
+        g.free = true;
+        crowd_options(&opt, &g.io);
+        CHECK_OK(quire_open(PATH, &opt, &c.db));
+        CHECK_OK(quire_close(c.db));
+        opt.flags = 0; /* with the thread that writes zeros */
+        if (i > 0)
+            fault_arm(&fault, FAULT_BIT(FAULT_SYNC) | FAULT_BIT(FAULT_PWRITEV),
+                      i, errs[i % 2], i % 5 == 0 ? FAULT_TORN : FAULT_ONCE);
+        crowd_start(&c, &g, &opt);
+        nfired += fault.fired;
+        CHECK_EQ(newest(c.db), c.returned);
+        CHECK(crowd_same(&c, c.db, newest(c.db)));
+        if (fault.fired == 0)
+            CHECK_EQ(c.returned, c.nthreads * c.ncommits);
+        fault_heal(&fault);
+        CHECK_OK(quire_close(c.db));
+        opt.flags = QUIRE_NOBACKGROUND;
+        CHECK_OK(quire_open(PATH, &opt, &c.db));
+        CHECK(newest(c.db) >= c.returned);
+        CHECK(newest(c.db) <= c.tried);
+        for (quire_rev r = 1; r <= newest(c.db); r++)
+            CHECK(crowd_same(&c, c.db, r));
+        CHECK_OK(quire_verify(c.db, NULL, NULL, NULL));
+        CHECK_OK(quire_close(c.db));
+        gate_fini(&g);
+        CHECK(fault_live_none(&fault));
+        fault_fini(&fault);
+        mem_disk_destroy(disk);
+    }
+    CHECK(nfired > 0);
 }
 
 /* ---- the writers' queue ---- */
@@ -1070,6 +1132,7 @@ int main(void)
         cmocka_unit_test(test_close_while_a_sync_runs),
         cmocka_unit_test(test_crowd_with_a_failing_sync),
         cmocka_unit_test(test_crowd_after_a_crash),
+        cmocka_unit_test(test_crowd_into_zeros),
         cmocka_unit_test(test_queue_is_fair),
         cmocka_unit_test(test_short_turns),
         cmocka_unit_test(test_transaction_moves),

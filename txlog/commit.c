@@ -8,7 +8,7 @@
  *   2. What does not fit one batch is written ahead.
  *   3. The batch: each tree's changed pages, children first; their roots into
  *      the catalogue, in place; the catalogue's and the system tree's pages; the
- *      commit record. One write.
+ *      commit record. One write, now or by the sync.
  *   4. The written pages go to the cache, as far as memory allows; those that
  *      they supersede leave it, unless an open revision may read them.
  *   5. The new root is the writer's root, and the turn goes to the next writer.
@@ -343,7 +343,10 @@ static quire_status write_commit(struct quire_txn *txn, bool synced,
     rec.catalogue = txn->catalogue.root;
     rec.system = txn->system.root;
     pages_of(db, &rec);
-    rc = pf_batch_commit(db->file, &rec, synced && tx_writer_alone(db));
+    rc = pf_batch_commit(db->file, &rec,
+                         !synced               ? PF_BATCH_UNSYNCED
+                         : tx_writer_alone(db) ? PF_BATCH_ALONE
+                                               : PF_BATCH_SHARED);
     in_batch = false;
     if (rc != QUIRE_OK)
         goto out;

@@ -285,7 +285,7 @@ static quire_status pf_batch_record_first(struct pf_file *file)
 }
 
 quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec,
-                             bool now)
+                             enum pf_batch_sync sync)
 {
     bool moved = file->batch_off == file->last.next_span.off;
     uint64_t len;
@@ -300,9 +300,10 @@ quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec,
         pf_batch_abort(file);
         return rc;
     }
-    file->batch_now = now;
-    rc = ra_broken(RA_BROKEN_RECORD_FIRST) ? pf_batch_record_first(file)
-                                           : pf_out_flush(file);
+    file->batch_now = sync == PF_BATCH_ALONE && pf_sync_alone(file);
+    if (sync == PF_BATCH_UNSYNCED || file->batch_now || !pf_pend_add(file))
+        rc = ra_broken(RA_BROKEN_RECORD_FIRST) ? pf_batch_record_first(file)
+                                               : pf_out_flush(file);
     file->batch_open = false;
     file->batch_now = false;
     if (rc == QUIRE_NOSPACE) {

@@ -288,6 +288,7 @@ quire_status pf_file_open(const struct pf_env *env, const char *path,
     ra_mutex_init(&f->lock, RA_RANK_PF_SPACE);
     ra_cond_init(&f->changed);
     ra_cond_init(&f->zero_news);
+    atomic_init(&f->pend_low, UINT64_MAX);
     rc = pf_open_os(f);
     if (rc == QUIRE_OK)
         rc = pf_open_lock(f);

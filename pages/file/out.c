@@ -9,6 +9,7 @@
  * When the next fragment does not fit, the whole blocks are written with one
  * call and the partial one moves to the front: a block is written once. The
  * buffer holds 256 KiB beside an open block, so a small commit is one write.
+ * Batches that wait for a sync (pend.c) keep their place in front of all this.
  *
  * One table holds the buffer, the hash state and the lists of spans. It is
  * charged to the budget like everything else.
@@ -37,11 +38,12 @@ quire_status pf_out_alloc(struct pf_file *file)
     p = table;
     file->table = table;
     file->table_bytes = nbytes;
-    file->out = p; /* aligned, as writes past the system's cache want it */
+    file->out_buf = p; /* aligned, as writes past the system's cache want it */
     p += cap;
     file->hash = (void *)p;
     file->txn_spans = (struct pf_span *)(void *)(p + PF_HASH_BYTES);
     file->free_spans = file->txn_spans + PF_SPANS_MAX + 1;
+    file->out = file->out_buf;
     file->out_cap = cap;
     return QUIRE_OK;
 }
@@ -56,7 +58,7 @@ void pf_out_free(struct pf_file *file)
 void pf_out_begin(struct pf_file *file, uint64_t off)
 {
     QUIRE_ASSERT(off % file->geo.block_bytes == 0);
-    QUIRE_ASSERT(file->out_len == 0);
+    pf_pend_begin(file);
     file->out_off = off;
 }
 
@@ -96,8 +98,11 @@ quire_status pf_out_room(struct pf_file *file, size_t bound)
     rc = pf_out_write(file, file->out_len / block * block);
     if (rc != QUIRE_OK)
         return rc;
+    /* Batches that wait may be in the way. */
+    if (bound > file->out_cap - file->out_len)
+        rc = pf_pend_rewind(file);
     QUIRE_ASSERT(bound <= file->out_cap - file->out_len);
-    return QUIRE_OK;
+    return rc;
 }
 
 void pf_out_pad(struct pf_file *file, size_t align)

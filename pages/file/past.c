@@ -10,8 +10,10 @@
  *
  * Not for everything:
  *
- * - A NOSYNC batch, or one whose writer is not alone: the disk's time would be
- *   spent while others wait for their turn, and not in the sync that all share.
+ * - A NOSYNC batch.
+ * - One whose writer is not alone: the disk's time would be spent while others
+ *   wait for their turn. Such batches wait for their sync (pend.c), whose leader
+ *   writes them this way.
  * - A long batch, which goes out in pieces while the next is being built.
  * - While a good part of what is written is read again, as when data are larger
  *   than the budget: it would no longer be in the system's cache.
@@ -106,7 +108,6 @@ bool pf_past_wanted(struct pf_file *file)
 {
     uint64_t nread;
     uint64_t nwritten;
-    bool alone;
 
     if (file->past.handle == NULL)
         return false;
@@ -119,8 +120,5 @@ bool pf_past_wanted(struct pf_file *file)
         file->past_read = nread;
         file->past_written = nwritten;
     }
-    ra_mutex_lock(&file->lock);
-    alone = file->nasks == 0 && file->sync_expect <= 1;
-    ra_mutex_unlock(&file->lock);
-    return alone && !file->past_off;
+    return !file->past_off;
 }

@@ -219,9 +219,18 @@ quire_status pf_batch_begin(struct pf_file *file,
 quire_status pf_batch_add(struct pf_file *file, struct pg_frag_in *in,
                           struct pg_ref *ref) QUIRE_MUST_CHECK;
 
+/* What follows a batch: no sync, or one at once by the caller; then either no
+ * other writer waits, or some do and may share it. */
+enum pf_batch_sync {
+    PF_BATCH_UNSYNCED,
+    PF_BATCH_ALONE,
+    PF_BATCH_SHARED
+};
+
 /*
- * Complete `rec`, append it, write the batch. Does not sync; `now`: the caller
- * will, at once, and no other writer waits.
+ * Complete `rec`, append it, write the batch. Does not sync. With `sync` other
+ * than UNSYNCED the batch may be left to be written by the next sync: a failure
+ * of that write is a failed sync.
  *
  * Returns: QUIRE_OK; NOSPACE: the range is burned, the log goes on in the next
  *          span under a raised incarnation; POISONED, IO: the record was never
@@ -229,7 +238,7 @@ quire_status pf_batch_add(struct pf_file *file, struct pg_frag_in *in,
  *          otherwise. After IO and UNDECIDED the file is poisoned.
  */
 quire_status pf_batch_commit(struct pf_file *file, struct pf_record *rec,
-                             bool now) QUIRE_MUST_CHECK;
+                             enum pf_batch_sync sync) QUIRE_MUST_CHECK;
 
 /* Give a begun batch up; what of it was written is burned as above. */
 void pf_batch_abort(struct pf_file *file);

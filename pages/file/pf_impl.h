@@ -131,10 +131,11 @@ struct pf_file {
     void *table; /* NULL until recovered for writing */
     size_t table_bytes;
     XXH3_state_t *hash; /* of the open batch; in the table */
-    uint8_t *out;       /* in the table */
-    size_t out_cap;     /* bytes */
-    size_t out_len;     /* bytes used, 0 .. out_cap */
-    uint64_t out_off;   /* bytes: file offset of out[0], of a block */
+    uint8_t *out_buf;   /* in the table */
+    uint8_t *out;     /* of out_buf, behind batches that wait for their sync */
+    size_t out_cap;   /* bytes from `out` on */
+    size_t out_len;   /* bytes used, 0 .. out_cap */
+    uint64_t out_off; /* bytes: file offset of out[0], of a block */
 
     /* writer: what the transaction writes ahead */
     struct pf_span ahead;      /* being filled; len 0: none */
@@ -183,12 +184,23 @@ struct pf_file {
     unsigned nasks;       /* of them */
     unsigned sync_expect; /* how many had asked when the last one ended */
     uint64_t sync_ns;     /* what one takes, a moving average */
-    quire_rev written;    /* newest revision whose batch is written */
-    void *zero_thread;    /* writer; NULL: not started */
+    quire_rev written;    /* newest revision whose batch is written, or waits
+                             for a sync to be */
+    /* under lock: batches that wait (pend.c) */
+    const uint8_t *pend_at; /* where they begin in out_buf; what is written of
+                               it is the writer's again */
+    uint64_t pend_from;     /* bytes: their place in the file ... */
+    uint64_t pend_to;       /* ... none: when these are equal */
+    unsigned pend_waits;    /* threads that wait for pend_writing to end */
+    bool pend_writing;      /* somebody writes them */
+    bool pend_past;         /* past the system's cache */
+    void *zero_thread;      /* writer; NULL: not started */
 
     _Atomic quire_rev durable; /* atomic; written under lock: newest revision
                                   that a sync has made durable */
     _Atomic bool poisoned;     /* atomic (PF-5) */
+    _Atomic uint64_t pend_low; /* atomic; written under lock: pend_from, or
+                                  UINT64_MAX when none wait */
 
     /* atomic: counters since opening; log_end and log_bytes are set */
     _Atomic uint64_t syncs;
@@ -293,8 +305,8 @@ void pf_past_close(struct pf_file *file);
 bool pf_past_pwritev(struct pf_file *file, const struct iovec *iov, int niov,
                      uint64_t off, ssize_t *n);
 
-/* Is it the better way for a short batch that will be synced at once? The
- * writer asks. */
+/* Is it the better way for batches that will be synced at once? The writer
+ * asks. */
 bool pf_past_wanted(struct pf_file *file);
 
 /* Write to the store, past the system's cache if `past`. Counts. Returns QUIRE_OK; NOSPACE; IO: the store is
@@ -308,7 +320,29 @@ void pf_poison(struct pf_file *file, const char *why);
 /* QUIRE_POISONED, with a detail. */
 quire_status pf_refuse_poisoned(const struct pf_file *file);
 
+/* ---- pend.c: batches that wait for the sync that they share ---- */
+
+/* Write those that wait. Under the lock, which it gives up meanwhile; who leads
+ * a sync calls it. Returns QUIRE_OK; IO: the file is poisoned now; POISONED. */
+quire_status pf_pend_write(struct pf_file *file) QUIRE_MUST_CHECK;
+
+/* The writer's whole batch waits from now on, if it may: all of it in the
+ * buffer, and zeros in its place on the disk. */
+bool pf_pend_add(struct pf_file *file);
+
+/* Make room in the buffer: as far as can be had, when something is begun; all
+ * of it. The latter fails as pf_pend_write(). */
+void pf_pend_begin(struct pf_file *file);
+quire_status pf_pend_rewind(struct pf_file *file) QUIRE_MUST_CHECK;
+
+/* Bytes will be read: write them before, if they wait. Any thread. */
+quire_status pf_pend_read(struct pf_file *file, uint64_t off,
+                          uint64_t nbytes) QUIRE_MUST_CHECK;
+
 /* ---- sync.c ---- */
+
+/* Does nobody wait for a sync, nor is likely to soon? */
+bool pf_sync_alone(struct pf_file *file);
 
 #define PF_SYNC_NEVER UINT64_MAX
 

@@ -61,6 +61,16 @@ void pf_sync_note(struct pf_file *file, quire_rev rev)
     ra_mutex_unlock(&file->lock);
 }
 
+bool pf_sync_alone(struct pf_file *file)
+{
+    bool alone;
+
+    ra_mutex_lock(&file->lock);
+    alone = file->nasks == 0 && file->sync_expect <= 1;
+    ra_mutex_unlock(&file->lock);
+    return alone;
+}
+
 quire_rev pf_file_durable(const struct pf_file *file)
 {
     /* acquire: pairs with the release in pf_sync_lead(); whoever sees a
@@ -147,6 +157,7 @@ static bool pf_sync_lead(struct pf_file *file, bool gather)
     bool poisoned;
     bool alone;
     bool ok = false;
+    quire_status rc;
 
     if (gather && !pf_sync_gather(file))
         return true;
@@ -155,12 +166,14 @@ static bool pf_sync_lead(struct pf_file *file, bool gather)
     alone = gather && file->nasks <= 1 && file->sync_expect <= 1;
     number = ++file->sync_begun;
     target = file->written;
+    ns = ra_clock_ns();
+    rc = pf_pend_write(file);
     ra_mutex_unlock(&file->lock);
 
-    ns = ra_clock_ns();
     /* The sync that was waited for may have been told of our pages. */
-    poisoned = pf_file_poisoned(file);
-    if (!poisoned) {
+    poisoned = rc == QUIRE_POISONED ||
+               (rc == QUIRE_OK && pf_file_poisoned(file));
+    if (rc == QUIRE_OK && !poisoned) {
         ok = pf_sync_os(file, alone) == QUIRE_OK;
         if (!ok)
             pf_poison(file, quire_error_detail()); /* PF-5: before the next */

@@ -174,6 +174,9 @@ quire_status pf_read_all(struct pf_file *file, void *buf, size_t nbytes,
     size_t got = 0;
     quire_status rc;
 
+    rc = pf_pend_read(file, off, nbytes);
+    if (rc != QUIRE_OK)
+        return rc;
     once = once && io->pread_once != NULL;
     rc = pf_os_read_by(&file->os, once ? io->pread_once : io->pread, buf,
                        nbytes, off, &got);
@@ -196,7 +199,10 @@ quire_status pf_read_direct(struct pf_file *file, void *buf, size_t nbytes,
     uint64_t from = off - off % PF_DIRECT_ALIGN;
     size_t want = ra_round_up((size_t)(off - from) + nbytes, PF_DIRECT_ALIGN);
     size_t done = 0;
+    quire_status rc = pf_pend_read(file, off, nbytes);
 
+    if (rc != QUIRE_OK)
+        return rc;
     while (done < want) {
         ssize_t n = os->io->pread(os->io->ctx, os->handle,
                                   (uint8_t *)buf + done, want - done,
