@@ -24,6 +24,9 @@
 
 #include "alloc/ra_impl.h"
 
+/* The background sweeper breaks a huge page when this part of it is idle. */
+#define RA_SWEEP_HUGE_SHARE 2u
+
 /* Decommit `r`, which the sweeper owns, and push it; false: refused. */
 static bool ra_sweep_region(struct ra_class *c, struct ra_region *r)
 {
@@ -216,6 +219,42 @@ static bool ra_sweep_all_idle(const struct ra_class *c,
     return true;
 }
 
+/* Of the words `w` .. `end` - 1 of a bit array, how many bits of `mask` are set
+ * in it and in `warm`; with `clear`, they are cleared. */
+static uint32_t ra_sweep_marked(struct ra_region *r, uint32_t w, uint32_t end,
+                                uint64_t mask, bool clear)
+{
+    uint32_t n = 0;
+
+    for (; w < end; w++) {
+        n += (uint32_t)__builtin_popcountll(r->idle[w] & r->warm.word[w] &
+                                            mask);
+        if (clear)
+            r->idle[w] &= ~mask;
+    }
+    return n;
+}
+
+/* What is idle in a huge page stays as long as it is little of it: the rest of
+ * the page, which is in use, is read faster through it. */
+static void ra_sweep_spare(const struct ra_class *c, struct ra_region *r)
+{
+    uint32_t per = (uint32_t)(RA_HUGE_BYTES >> c->seg_shift); /* segments */
+
+    if (r->plain == UINT32_MAX)
+        return;
+    for (uint32_t i = 0; i < c->nsegs; i += per) {
+        uint32_t w = i / 64;
+        uint32_t end = w + (per + 63) / 64;
+        uint64_t mask = per < 64 ? ((UINT64_C(1) << per) - 1) << i % 64
+                                 : UINT64_MAX;
+
+        if (((r->plain >> i / per) & 1) == 0 &&
+            ra_sweep_marked(r, w, end, mask, false) < per / RA_SWEEP_HUGE_SHARE)
+            (void)ra_sweep_marked(r, w, end, mask, true);
+    }
+}
+
 uint64_t ra_sweep_idle(struct ra_class *c, struct ra_region *r)
 {
     uint64_t given = 0;
@@ -232,6 +271,7 @@ uint64_t ra_sweep_idle(struct ra_class *c, struct ra_region *r)
         given = 0;
         goto unlock;
     }
+    ra_sweep_spare(c, r);
     while (ra_class_out(c, r) > 0 && w < (c->nsegs + 63) / 64) {
         uint64_t idle = r->warm.word[w] & r->idle[w];
         uint64_t nbytes;

@@ -390,6 +390,44 @@ static void test_huge_pages_are_charged_whole(void **state)
     end(pool);
 }
 
+/* A huge page of which little is idle stays one; half of it idle, and it goes,
+ * at any pass and in any class. A sweep that is asked for takes all. */
+static void test_huge_pages_in_use_stay(void **state)
+{
+    (void)state;
+    for (unsigned cls = 0; cls < QUIRE_SEG_CLASSES; cls++) {
+        struct ra_pool *pool = make_pool(512 * MIB, false);
+        size_t nbytes = QUIRE_SEG_MIN << cls;
+        unsigned n = (unsigned)(8 * MIB / nbytes);
+        unsigned per = (unsigned)(2 * MIB / nbytes);
+        uint64_t own = stat_of(pool).resident_bytes;
+        struct quire_pool_stat st;
+
+        take(pool, n, nbytes);
+        for (unsigned i = 0; i < n; i++) {
+            if ((uintptr_t)segs[i] / (2 * MIB) % 2 == 0
+                    ? (uintptr_t)segs[i] / nbytes % per < per / 2 - 1
+                    : (uintptr_t)segs[i] / nbytes % per < per / 2) {
+                CHECK(ra_seg_free(pool, segs[i]));
+                segs[i] = NULL;
+            }
+        }
+        (void)ra_sweeper_pass(pool);
+        CHECK(ra_sweeper_pass(pool) > 0);
+        CHECK_EQ(ra_sweeper_pass(pool), 0);
+        st = stat_of(pool);
+        CHECK_EQ(st.free_bytes, 2 * (per / 2 - 1) * nbytes);
+        CHECK(st.resident_bytes - own < 7 * MIB);
+        CHECK(ra_check_pool(pool));
+        CHECK_EQ(ra_pool_sweep(pool), st.free_bytes);
+        CHECK_EQ(stat_of(pool).free_bytes, 0);
+        for (unsigned i = 0; i < n; i++)
+            if (segs[i] != NULL)
+                CHECK(ra_seg_free(pool, segs[i]));
+        end(pool);
+    }
+}
+
 /* A system that won't forbid huge pages: nothing is given back by parts, and
  * one that won't allow them: there are none. */
 static int refuse_huge(void *ctx, void *addr, size_t nbytes, bool allow)
@@ -476,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_class_shift_with_sweeper),
         cmocka_unit_test(test_budget_changes),
         cmocka_unit_test(test_huge_pages_are_charged_whole),
+        cmocka_unit_test(test_huge_pages_in_use_stay),
         cmocka_unit_test(test_huge_pages_refused),
 #if QUIRE_DEBUG >= 1 && !defined(RA_ASAN) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_empty_regions_are_closed),
