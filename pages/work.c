@@ -323,10 +323,12 @@ size_t pg_entry_bytes(size_t key_len, size_t val_len)
 }
 
 /* The garbage that a copy keeps, since it is then made in one piece: that of
- * inner pages that were settled, which each commit copies, while it is little. */
+ * inner pages that were settled, which each commit copies, while it is little,
+ * and the image not so long that there would be no room left for an entry. */
 static size_t kept_garbage(const struct pg_image *src)
 {
     return src->kind == PG_INNER && pg_is_settled(src) &&
+                   src->used <= PG_IMAGE_MAX / 4 * 3 &&
                    src->garbage <= (src->used - src->recs_off) / 4
                ? src->garbage
                : 0;

@@ -425,6 +425,67 @@ static void test_work_keeps_what_is_known_of_children(void **state)
     free(work);
 }
 
+/* A settled inner page of any length, with whatever garbage, can be copied with
+ * room for an entry more, if its records alone would let it. */
+static void test_work_garbage_never_takes_the_room(void **state)
+{
+    enum {
+        N = 25,
+        KEY = 8000,
+        WIDE = 324 /* bytes of a reference */
+    };
+    struct quire_val lowest = { "", 0 };
+    uint64_t rng = test_seed();
+    struct pg_image *work = seg_of(PG_IMAGE_MAX), *copy = seg_of(PG_IMAGE_MAX);
+    char key[KEY + 1];
+    bool left_out = false;
+
+    (void)state;
+    memset(key, 'k', sizeof(key));
+    for (unsigned nwide = 0; nwide <= 9; nwide++) {
+        struct pg_ref ref, page;
+        uint8_t enc[PG_REF_BYTES_MAX];
+        size_t need;
+
+        CHECK(pg_work_init(work, PG_IMAGE_MAX, PG_INNER, 1, &lowest, NULL));
+        for (unsigned i = 0; i < N + nwide; i++) {
+            struct quire_val k = { key, i % N == 0 ? 0 : KEY };
+            struct quire_val v = { enc, 0 };
+
+            snprintf(key + KEY - 2, 3, "%02u", i % N);
+            page_ref_make(&ref, 0, 0, &rng);
+            memset(enc, 0, sizeof(enc));
+            v.size = pg_ref_encode(&ref, enc);
+            if (i >= N) /* the record that it replaces is garbage */
+                v.size = WIDE;
+            CHECK(pg_work_put(work, &k, &v, PG_ENTRY_PLAIN, NULL));
+            if (i == 1) { /* how long records are is known from now on */
+                struct pg_image *other = copy;
+
+                CHECK(pg_work_copy(work, copy, PG_IMAGE_MAX));
+                copy = work;
+                work = other;
+            }
+        }
+        page_ref_make(&page, 1, 0, &rng);
+        CHECK(pg_work_settle(work, &page, NULL));
+        need = pg_work_need(work, KEY, WIDE);
+        CHECK(need <= PG_IMAGE_MAX);
+        CHECK(pg_work_copy(work, copy, need));
+        CHECK(pg_check_image(copy));
+        CHECK_EQ(copy->n, N);
+        left_out = left_out || copy->garbage < work->garbage;
+        snprintf(key + KEY - 2, 3, "%02u", N);
+        CHECK(pg_work_put(copy, &(struct quire_val){ key, KEY },
+                          &(struct quire_val){ enc, WIDE }, PG_ENTRY_PLAIN,
+                          NULL));
+        CHECK(pg_check_image(copy));
+    }
+    CHECK(left_out);
+    free(copy);
+    free(work);
+}
+
 /* A model of the entries from .. to-1 of `m`. */
 static void model_slice(const struct page_model *m, size_t from, size_t to,
                         struct page_model *out)
@@ -607,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_work_tombstones),
         cmocka_unit_test(test_work_set),
         cmocka_unit_test(test_work_keeps_what_is_known_of_children),
+        cmocka_unit_test(test_work_garbage_never_takes_the_room),
         cmocka_unit_test(test_work_split_and_merge),
         cmocka_unit_test(test_work_split_point_balance),
     };
