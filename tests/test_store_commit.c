@@ -20,6 +20,7 @@
 #include "tests/lib_fault.h"
 #include "tests/lib_mem.h"
 #include "tests/test.h"
+#include "txlog/tx_impl.h"
 
 #define PATH "commits.quire"
 #define CROWD 5u  /* most threads */
@@ -1058,6 +1059,31 @@ static void test_short_turns(void **state)
     rig_fini(&r);
 }
 
+/* Who waits spins only where the one that it waits for can run meanwhile. */
+static void test_no_spinning_on_one_processor(void **state)
+{
+    cpu_set_t all, one;
+    struct rig r;
+
+    (void)state;
+    CHECK_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    }
+    rig_init(&r);
+    CHECK_EQ(r.db->may_spin, CPU_COUNT(&all) > 1);
+    CHECK_OK(quire_close(r.db));
+    rig_fini(&r);
+    CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    rig_init(&r);
+    CHECK_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
+    CHECK(!r.db->may_spin);
+    CHECK_OK(quire_close(r.db));
+    rig_fini(&r);
+}
+
 struct moved {
     struct quire *db;
     struct quire_txn *txn;
@@ -1135,6 +1161,7 @@ int main(void)
         cmocka_unit_test(test_crowd_into_zeros),
         cmocka_unit_test(test_queue_is_fair),
         cmocka_unit_test(test_short_turns),
+        cmocka_unit_test(test_no_spinning_on_one_processor),
         cmocka_unit_test(test_transaction_moves),
     };
 

@@ -6,6 +6,8 @@
  * recovery reads the log. Closing and every failure release in reverse.
  */
 #include <errno.h>
+#include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -273,6 +275,16 @@ static void store_release(struct quire *db, bool leaks,
     }
 }
 
+/* How many processors this thread may run on, and those that it makes. */
+static int processors(void)
+{
+    cpu_set_t set;
+
+    /* It fails where there are more than a set has room for. */
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
+                                                        : INT_MAX;
+}
+
 quire_status tx_store_open(const char *path, const struct quire_options *opt,
                            struct quire **out)
 {
@@ -299,7 +311,7 @@ quire_status tx_store_open(const char *path, const struct quire_options *opt,
     ra_mutex_init(&db->commit_lock, RA_RANK_TX_COMMIT);
     ra_mutex_init(&db->handles_lock, RA_RANK_TX_HANDLES);
     ra_mutex_init(&db->writer_lock, RA_RANK_TX_WRITER);
-    db->may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+    db->may_spin = processors() > 1;
 
     rc = alive_map(db);
     if (rc != QUIRE_OK)

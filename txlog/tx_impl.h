@@ -116,7 +116,8 @@ struct quire {
     struct tx_waiter *writer_first; /* the queue; under writer_lock */
     struct tx_waiter *writer_last;
     bool writer_active; /* it is somebody's turn; under writer_lock */
-    bool may_spin;      /* there is more than one processor; immutable */
+    bool may_spin;      /* there was more than one processor for the thread
+                           that opened it; immutable */
     uint64_t turn_from; /* ns: when it began; the writer's */
     uint64_t turn_ns;   /* what a turn takes, a moving average; under
                            writer_lock */
