@@ -14,8 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <unistd.h>
-
 #include "txlog/tx_impl.h"
 
 /* Bytes of the marker page. */
