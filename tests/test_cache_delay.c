@@ -189,6 +189,9 @@ static void run_row(const struct row *r)
             CHECK(!atomic_load(&other.done));
             sched_yield();
         }
+        /* the getter is to go on when the page has gone */
+        while (r->other == DO_EVICT && env_resident(&e, 1))
+            sched_yield();
     } else {
         pthread_join(threads[1], NULL);
     }
