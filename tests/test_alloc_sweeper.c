@@ -178,6 +178,7 @@ static void test_thread_gives_back(void **state)
     CHECK_EQ(st.sweeps, 0);
     for (unsigned i = 0; i < 2000; i++)
         CHECK(ra_seg_free(pool, segs[i]));
+    ra_sweeper_stop(pool); /* which that has woken: nothing moves any more */
     end(pool);
 }
 

@@ -333,7 +333,7 @@ static void test_no_rows_in_memory(void **state)
 
 static void histories(uint32_t page_bytes, unsigned flags)
 {
-    uint64_t n = test_rounds(60000);
+    uint64_t n = 15000 + test_rounds(20000); /* more than memory holds */
     struct rig r;
 
     rig_init(&r, page_bytes, n, flags);
@@ -505,7 +505,7 @@ static void test_threads(void **state)
     struct rig r;
 
     (void)state;
-    rig_init(&r, 0, test_rounds(60000), 0);
+    rig_init(&r, 0, 15000 + test_rounds(20000), 0);
     atomic_init(&nrevs, 1);
     for (unsigned i = 0; i < ARRAY_LEN(readers); i++) {
         readers[i] = (struct reader){ .r = &r,
