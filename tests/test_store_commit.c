@@ -686,6 +686,19 @@ static bool crowd_same(const struct crowd *c, struct quire *db, quire_rev rev)
     return same;
 }
 
+/* Opened again, the store has all that was acknowledged, and nothing that was
+ * never tried. */
+static void crowd_reopen(struct crowd *c, const struct quire_options *opt)
+{
+    CHECK_OK(quire_open(PATH, opt, &c->db));
+    CHECK(newest(c->db) >= c->returned);
+    CHECK(newest(c->db) <= c->tried);
+    for (quire_rev r = 1; r <= newest(c->db); r++)
+        CHECK(crowd_same(c, c->db, r));
+    CHECK_OK(quire_verify(c->db, NULL, NULL, NULL));
+    CHECK_OK(quire_close(c->db));
+}
+
 static void crowd_options(struct quire_options *opt, const struct quire_io *io)
 {
     memset(opt, 0, sizeof(*opt));
@@ -728,13 +741,7 @@ static void test_crowd_with_a_failing_sync(void **state)
             CHECK_EQ(c.returned, c.nthreads * c.ncommits);
         fault_heal(&fault);
         CHECK_OK(quire_close(c.db));
-        CHECK_OK(quire_open(PATH, &opt, &c.db));
-        CHECK(newest(c.db) >= c.returned);
-        CHECK(newest(c.db) <= c.tried);
-        for (quire_rev r = 1; r <= newest(c.db); r++)
-            CHECK(crowd_same(&c, c.db, r));
-        CHECK_OK(quire_verify(c.db, NULL, NULL, NULL));
-        CHECK_OK(quire_close(c.db));
+        crowd_reopen(&c, &opt);
         nundecided += c.nundecided;
         gate_fini(&g);
         CHECK(fault_live_none(&fault));
@@ -886,13 +893,7 @@ static void test_crowd_into_zeros(void **state)
         fault_heal(&fault);
         CHECK_OK(quire_close(c.db));
         opt.flags = QUIRE_NOBACKGROUND;
-        CHECK_OK(quire_open(PATH, &opt, &c.db));
-        CHECK(newest(c.db) >= c.returned);
-        CHECK(newest(c.db) <= c.tried);
-        for (quire_rev r = 1; r <= newest(c.db); r++)
-            CHECK(crowd_same(&c, c.db, r));
-        CHECK_OK(quire_verify(c.db, NULL, NULL, NULL));
-        CHECK_OK(quire_close(c.db));
+        crowd_reopen(&c, &opt);
         gate_fini(&g);
         CHECK(fault_live_none(&fault));
         fault_fini(&fault);
