@@ -1,6 +1,6 @@
 /*
  * check.c - every invariant of an image, one after the other (PG-1 to PG-8, PG-14
- * to PG-18 in README.md).
+ * to PG-17 and the count of PG-18 in README.md).
  *
  * It believes nothing but the address and `cap`: the bounds are established
  * before anything inside them is read, so that tests may run it over images
